@@ -1,0 +1,91 @@
+/** DOOR. The command line: which commands there are, and what their help says. One file a command. */
+import { Command, CommanderError } from 'commander'
+import { FAILURES } from '../failure.ts'
+import { DEV_PORT, dev } from './dev.ts'
+import { serve } from './serve.ts'
+import { complain, type World } from './terminal.ts'
+import { token } from './token.ts'
+
+const EXAMPLES = `
+Examples:
+  $ postern dev                                  a whole local cluster, ready to sign in to
+  $ PGPASSWORD=$(postern token --sub maxroach) psql "postgresql://…"
+  $ postern serve --config /etc/postern.yaml     a gate in front of your own cluster`
+
+/** @param args - what follows the program's name. @returns the exit code. */
+export async function runCli(args: string[], world: World): Promise<number> {
+  const program = commands(world)
+  try {
+    await program.parseAsync(args, { from: 'user' })
+    return 0
+  } catch (thrown) {
+    if (!(thrown instanceof CommanderError)) return complain(world, thrown)
+    return thrown.exitCode === 0 ? 0 : FAILURES.usage.exit
+  }
+}
+
+function commands(world: World): Command {
+  const program = new Command('postern')
+    .description(
+      'One guarded gate in front of a Postgres-wire cluster: sign in with a JWT, as yourself.',
+    )
+    .version(world.version, '-V, --version', 'print the version')
+    .helpCommand('help [command]', 'print the help of a command')
+    .configureOutput({
+      writeOut: (text) => world.stdout.write(text),
+      writeErr: (text) => world.stderr.write(text),
+    })
+    .showHelpAfterError('(postern help shows what there is)')
+    .exitOverride()
+    .addHelpText('after', EXAMPLES)
+  program
+    .command('serve')
+    .description('open the gate that a configuration file describes')
+    .requiredOption(
+      '--config <file>',
+      'the configuration file (config/postern.yaml explains every key)',
+    )
+    .addHelpText('after', '\nExample:\n  $ postern serve --config /etc/postern.yaml')
+    .action((options: { config: string }) => serve(options, world))
+  program
+    .command('dev')
+    .description('a whole local cluster: PostgreSQL, a token issuer, and the gate with TLS')
+    .option('--port <port>', "the gate's port on 127.0.0.1", port, DEV_PORT)
+    .option(
+      '--data <dir>',
+      'keep the data here (default: a temporary directory, removed at the end)',
+    )
+    .addHelpText('after', '\nExample:\n  $ postern dev --data ./postern-data')
+    .action((options: { port: number; data?: string }) => dev(options, world))
+  program
+    .command('token')
+    .description('print a fresh token of the development issuer that `postern dev` runs')
+    .requiredOption('--sub <name>', 'the subject: the user to sign in as')
+    .option('--ttl <seconds>', 'how long it is good, at most a day', seconds, 3600)
+    .option('--port <port>', "the development gate's port", port, DEV_PORT)
+    .option('--data <dir>', 'the --data directory of the development gate')
+    .addHelpText('after', '\nExample:\n  $ PGPASSWORD=$(postern token --sub maxroach) psql …')
+    .action((options: { sub: string; ttl: number; port: number; data?: string }) =>
+      token(options, world),
+    )
+  program
+    .command('version')
+    .description('print the version')
+    .action(() => void world.stdout.write(`${world.version}\n`))
+  for (const command of program.commands) command.exitOverride().copyInheritedSettings(program)
+  return program
+}
+
+function port(text: string): number {
+  return bounded(text, 1, 65_535, 'a port')
+}
+
+function seconds(text: string): number {
+  return bounded(text, 1, 86_400, 'a number of seconds up to a day')
+}
+
+function bounded(text: string, least: number, most: number, what: string): number {
+  const value = Number(text)
+  if (/^\d+$/.test(text) && value >= least && value <= most) return value
+  throw new CommanderError(FAILURES.usage.exit, 'usage', `${JSON.stringify(text)} is not ${what}`)
+}

@@ -1,0 +1,47 @@
+/**
+ * How the command line speaks: results to stdout, everything else to stderr; errors as one sentence
+ * with the program's name before it, then what to do. Output is plain where nobody looks at colours.
+ */
+import { asFailure } from '../failure.ts'
+
+/** What a command may touch of the world; only main.ts has the real thing. */
+export interface World {
+  version: string
+  env(name: string): string | undefined
+  stdout: { write(text: string): unknown; isTTY?: boolean }
+  stderr: { write(text: string): unknown }
+  /** The path of the program itself, for lines to paste. */
+  program: string
+  uid: number
+  userName: string
+  platform: string
+  arch: string
+  pid: number
+  temporaryDirectory: string
+  workingDirectory: string
+  /** Milliseconds since the epoch. */
+  now(): number
+  /** Aborted by the first SIGINT or SIGTERM. */
+  stop: AbortSignal
+}
+
+/** Prints a failure; returns the exit code. */
+export function complain(world: World, thrown: unknown): number {
+  const { message, row, log, code } = asFailure(thrown)
+  const text = code === 'internal_error' ? `${message}: ${log ?? ''}` : message
+  world.stderr.write(code === 'config_invalid' ? `${text}\n` : `postern: ${text}\n`)
+  if (row.hint !== undefined) world.stderr.write(`hint: ${row.hint}\n`)
+  return row.exit ?? 1
+}
+
+export function bold(world: World, text: string): string {
+  return world.stdout.isTTY && world.env('NO_COLOR') === undefined ? `\x1b[1m${text}\x1b[22m` : text
+}
+
+/** Resolves when the user, or the system, wants us to end. */
+export function stopped(world: World): Promise<void> {
+  if (world.stop.aborted) return Promise.resolve()
+  return new Promise((resolve) =>
+    world.stop.addEventListener('abort', () => resolve(), { once: true }),
+  )
+}

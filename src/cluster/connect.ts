@@ -1,0 +1,71 @@
+/**
+ * From a Grant to a signed-in connection on a node. There is no other way to a node, and the user
+ * of the startup packet is the grant's role, never the client's bytes.
+ */
+import { Failure } from '../failure.ts'
+import { type Leg, LegEnded } from '../leg.ts'
+import type { Grant } from '../policy/decide.ts'
+import { dial } from './dial.ts'
+import type { Node } from './node.ts'
+import { NodeRefused, type Opening, signIn } from './sign_in.ts'
+
+/** What the client's startup packet said beyond user and database; its own switches are cut. */
+export interface SessionParameters {
+  options: string | undefined
+  replication: string | undefined
+  others: ReadonlyMap<string, string>
+  /** `host:port` of the client, which CockroachDB is told; PostgreSQL has no place for it. */
+  remoteAddress: string | undefined
+}
+
+export interface NodeSession {
+  leg: Leg
+  opening: Opening
+}
+
+/** @throws Failure `node_unreachable`, `node_signin_failed`, `node_protocol`, `node_refused`, `role_refused` */
+export async function connect(
+  grant: Grant,
+  node: Node,
+  parameters: SessionParameters,
+  signal: AbortSignal,
+): Promise<NodeSession> {
+  const leg = await dial(node, signal)
+  try {
+    return { leg, opening: await signIn(leg, startup(grant, node, parameters), grant.token) }
+  } catch (thrown) {
+    leg.destroy()
+    throw explained(thrown, grant, node)
+  }
+}
+
+function startup(grant: Grant, node: Node, parameters: SessionParameters): Map<string, string> {
+  const all = new Map([
+    ['user', grant.role],
+    ['database', grant.database],
+  ])
+  for (const [name, value] of parameters.others) all.set(name, value)
+  if (parameters.options !== undefined) all.set('options', parameters.options)
+  if (parameters.replication !== undefined) all.set('replication', parameters.replication)
+  if (node.dialect === 'cockroachdb' && parameters.remoteAddress !== undefined)
+    all.set('crdb:remote_addr', parameters.remoteAddress)
+  return all
+}
+
+/**
+ * A node's refusal of the role (class 28) becomes the one sentence for a missing role, a role that
+ * may not log in and a wrong password; any other refusal reaches the client as the node said it.
+ */
+function explained(thrown: unknown, grant: Grant, node: Node): unknown {
+  if (thrown instanceof LegEnded)
+    return new Failure('node_signin_failed', { log: `node ${node.name}: ${thrown.message}` })
+  if (thrown instanceof Failure && thrown.code === 'message_too_large')
+    return new Failure('node_protocol', { log: `node ${node.name}: ${thrown.message}` })
+  if (!(thrown instanceof NodeRefused)) return thrown
+  const { refusal, response } = thrown
+  const log = `node ${node.name} refused ${JSON.stringify(grant.role)}: ${thrown.message}`
+  if (refusal.sqlstate === '') return new Failure('node_protocol', { log })
+  if (refusal.sqlstate.startsWith('28'))
+    return new Failure('role_refused', { values: { user: grant.role }, log })
+  return new Failure('node_refused', { values: { message: refusal.message }, log, response })
+}

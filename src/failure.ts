@@ -1,0 +1,205 @@
+/**
+ * Every way in which Postern says no: one row a failure. A row holds what a client may see
+ * (SQLSTATE, sentence, hint) and what we keep (log level, the audit event's Reason). Nothing else
+ * in the project spells a SQLSTATE, an HTTP status or an exit code; docs/failures.md lists the rows.
+ * SQLSTATEs: https://www.postgresql.org/docs/18/errcodes-appendix.html
+ */
+
+/** Reasons of `client_authentication_failed`, named as CockroachDB names them. */
+export type Reason =
+  | 'PRE_HOOK_ERROR'
+  | 'CREDENTIALS_INVALID'
+  | 'USER_NOT_FOUND'
+  | 'METHOD_NOT_FOUND'
+  | 'NO_REPLICATION_ROLEOPTION'
+  | 'UNKNOWN'
+
+export interface FailureRow {
+  sqlstate: string
+  /** What the client reads; `{name}` is replaced from the failure's values. */
+  say: string
+  hint?: string
+  level: 'debug' | 'info' | 'warn' | 'error'
+  reason: Reason
+  /** The connection closes without a word: the other side is gone, or doesn't speak PostgreSQL. */
+  silent?: true
+  /** Exit code where the failure ends the process; 1 unless told. */
+  exit?: number
+  /** HTTP status on the operators' door; 500 unless told. */
+  http?: number
+}
+
+const credentials = { sqlstate: '28000', level: 'info', reason: 'CREDENTIALS_INVALID' } as const
+const protocol = { sqlstate: '08P01', level: 'info', reason: 'PRE_HOOK_ERROR' } as const
+const node = { sqlstate: '08006', level: 'error', reason: 'UNKNOWN' } as const
+const usage = { sqlstate: 'F0000', level: 'error', reason: 'UNKNOWN' } as const
+
+export const FAILURES = {
+  // The token, in the order of the checks.
+  jwt_not_enabled: { ...credentials, say: 'JWT authentication: not enabled' },
+  invalid_token: { ...credentials, say: 'JWT authentication: invalid token' },
+  invalid_issuer: { ...credentials, say: 'JWT authentication: invalid issuer' },
+  missing_claim: { ...credentials, say: 'JWT authentication: missing claim' },
+  invalid_claim_value: { ...credentials, say: 'JWT authentication: invalid claim value' },
+  invalid_principal: { ...credentials, say: 'JWT authentication: invalid principal' },
+  invalid_identity: { ...credentials, say: 'JWT authentication: invalid identity' },
+  invalid_audience: { ...credentials, say: 'JWT authentication: invalid audience' },
+
+  // The login around the token.
+  token_required: {
+    ...credentials,
+    sqlstate: '28P01',
+    reason: 'METHOD_NOT_FOUND',
+    say: 'password authentication failed for user {user}',
+    hint: 'this gate takes tokens: set options to --crdb:jwt_auth_enabled=true (in a URL, options=--crdb:jwt_auth_enabled%3Dtrue) and give the token as the password',
+  },
+  password_authentication_failed: {
+    ...credentials,
+    sqlstate: '28P01',
+    say: 'password authentication failed for user {user}',
+  },
+  role_refused: {
+    ...credentials,
+    sqlstate: '28P01',
+    reason: 'USER_NOT_FOUND',
+    say: 'password authentication failed for user {user}',
+  },
+  replication_refused: {
+    ...credentials,
+    sqlstate: '42501',
+    reason: 'NO_REPLICATION_ROLEOPTION',
+    say: 'permission denied to start WAL sender',
+  },
+  no_user: { ...credentials, say: 'no PostgreSQL user name specified in startup packet' },
+  encryption_required: {
+    ...protocol,
+    sqlstate: '08C00',
+    say: 'server requires encryption',
+    hint: 'connect with sslmode=verify-full: a token is never asked for in clear',
+  },
+
+  // The wire.
+  client_gone: {
+    ...protocol,
+    silent: true,
+    level: 'debug',
+    say: 'the client closed the connection',
+  },
+  not_postgres: {
+    ...protocol,
+    silent: true,
+    level: 'info',
+    say: 'invalid length of startup packet',
+  },
+  invalid_startup: { ...protocol, say: 'invalid startup packet layout: {problem}' },
+  unsupported_protocol: {
+    ...protocol,
+    sqlstate: '0A000',
+    say: 'unsupported frontend protocol {version}: server supports 3.0 to 3.0',
+  },
+  unencrypted_data: { ...protocol, say: 'received unencrypted data after {request} request' },
+  tls_handshake_failed: { ...protocol, silent: true, say: 'could not accept SSL connection' },
+  parameter_not_allowed: { ...protocol, say: 'parameter {name} is not allowed' },
+  invalid_parameter: {
+    ...protocol,
+    sqlstate: '22023',
+    say: 'invalid value for parameter "{name}": "{value}"',
+  },
+  invalid_options: { ...protocol, say: '{problem}' },
+  password_expected: { ...protocol, say: "client didn't send required auth data" },
+  invalid_password_message: { ...protocol, say: 'expected 0-terminated byte array' },
+  message_too_large: { ...protocol, say: 'message size {size} out of bounds (0..{limit})' },
+  protocol_violation: { ...protocol, say: 'invalid message: {problem}' },
+  login_timeout: {
+    ...protocol,
+    sqlstate: '57014',
+    say: 'canceling authentication due to timeout',
+  },
+  too_many_connections: {
+    ...protocol,
+    sqlstate: '53300',
+    level: 'warn',
+    say: 'sorry, too many clients already',
+  },
+
+  // The node.
+  node_unreachable: {
+    ...node,
+    say: 'the database could not be reached',
+    hint: 'the token was accepted; try again, then give the request id to who runs this gate',
+  },
+  node_signin_failed: {
+    ...node,
+    say: 'the gate could not sign in to the database',
+    hint: 'the token was accepted; give the request id to who runs this gate',
+  },
+  node_protocol: { ...node, say: 'the database broke the protocol' },
+  node_lost: { ...node, say: 'the connection to the database was lost' },
+  /** The node refused the session in its own words; they go to the client as they came. */
+  node_refused: { ...node, level: 'info', say: '{message}' },
+
+  // The gate.
+  shutting_down: {
+    ...node,
+    sqlstate: '57P01',
+    level: 'info',
+    say: 'terminating connection due to administrator command',
+  },
+  not_ready: { ...node, sqlstate: '57P03', level: 'debug', say: '{problem}', http: 503 },
+  internal_error: { ...node, sqlstate: 'XX000', say: 'internal error' },
+
+  // The command line and the configuration file.
+  usage: { ...usage, say: '{problem}', exit: 64 },
+  config_unreadable: { ...usage, say: 'cannot read {file}: {problem}', exit: 2 },
+  cannot_write: { ...usage, say: 'cannot write to {file}: {problem}', exit: 1 },
+  config_invalid: { ...usage, say: '{problems}', exit: 2 },
+  cannot_listen: { ...usage, say: 'cannot listen on {address}: {problem}', exit: 1 },
+  dev_failed: { ...usage, say: '{problem}', exit: 1 },
+} as const satisfies Record<string, FailureRow>
+
+export type FailureCode = keyof typeof FAILURES
+
+export interface FailureParts {
+  /** Fills the `{name}`s of the row's sentence. */
+  values?: Record<string, string | number>
+  /** DETAIL for the client: only what the client itself sent. */
+  detail?: string
+  /** For the log alone; never sent. */
+  log?: string
+  /** A node's own ErrorResponse, which the client gets as it came. */
+  response?: Buffer
+  cause?: unknown
+}
+
+/** A thrown row. Thrown anywhere, answered once, at the door. */
+export class Failure extends Error {
+  readonly code: FailureCode
+  readonly row: FailureRow
+  readonly detail: string | undefined
+  readonly log: string | undefined
+  readonly response: Buffer | undefined
+
+  constructor(code: FailureCode, parts: FailureParts = {}) {
+    const row: FailureRow = FAILURES[code]
+    super(
+      fill(row.say, parts.values ?? {}),
+      parts.cause === undefined ? {} : { cause: parts.cause },
+    )
+    this.code = code
+    this.row = row
+    this.detail = parts.detail
+    this.log = parts.log
+    this.response = parts.response
+  }
+}
+
+/** Anything that was thrown, as a Failure: what is not one of ours is an internal error. */
+export function asFailure(thrown: unknown): Failure {
+  if (thrown instanceof Failure) return thrown
+  const log = thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)
+  return new Failure('internal_error', { log, cause: thrown })
+}
+
+function fill(sentence: string, values: Record<string, string | number>): string {
+  return sentence.replace(/\{(\w+)\}/g, (whole, name: string) => String(values[name] ?? whole))
+}

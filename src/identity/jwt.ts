@@ -1,0 +1,181 @@
+/**
+ * A token becomes a Principal (RFC 7519, RFC 8725). `authenticate` is the only way: parse, issuer,
+ * key, signature, times, claim, in this order; the texts are CockroachDB's.
+ * Rule: before the signature holds, nothing of the token is used but to choose a key and to say why
+ * it was refused, in words that its holder sent.
+ */
+import { hash } from 'node:crypto'
+import { compactVerify, decodeJwt, decodeProtectedHeader, errors } from 'jose'
+import { Failure } from '../failure.ts'
+import type { Secret } from '../secret.ts'
+import { principalNames } from './claim.ts'
+import { PRINCIPAL_BYTES_MAX } from './identity_map.ts'
+import type { KeySet, VerificationKey } from './keys.ts'
+import type { Principal } from './principal.ts'
+import type { Trust } from './trust.ts'
+import { normalizeUsername } from './username.ts'
+
+/** What a client sends is quoted to it no longer than this. */
+const QUOTED_CHARACTERS_MAX = 256
+/** An expiry missed by less than this is said to be a matter of clocks, in the log. */
+const NEARLY_VALID_MS = 60_000
+
+type Claims = Record<string, unknown>
+
+/**
+ * @param nowMs - milliseconds since the epoch, at which the token must be good.
+ * @throws Failure `jwt_not_enabled`, `invalid_token`, `invalid_issuer`, `missing_claim` or
+ *   `invalid_claim_value`.
+ */
+export async function authenticate(token: Secret, trust: Trust, nowMs: number): Promise<Principal> {
+  if (!trust.enabled) throw new Failure('jwt_not_enabled')
+  const text = token.reveal().trim()
+  const unverified = parseUnverified(text)
+  const issuer = acceptIssuer(unverified.claims.iss, trust)
+  const keys = trust.issuerKeys.get(issuer) ?? trust.keys
+  const { kid, payload } = await verify(text, unverified.header, keys)
+  const claims = JSON.parse(payload) as Claims
+  const times = checkTimes(claims, trust, nowMs)
+  const names = principalNames(payload, claims, trust.claim)
+  return {
+    issuer,
+    names,
+    ...users(names, issuer, trust),
+    audiences: audiences(claims.aud),
+    tokenId: typeof claims.jti === 'string' ? claims.jti : undefined,
+    digest: hash('sha256', text),
+    keyId: kid,
+    ...times,
+  }
+}
+
+/** Compact JWS only: JWE, JSON serialisation and anything nested is no token here. */
+function parseUnverified(text: string): { header: Claims; claims: Claims } {
+  const parts = text.split('.').length
+  if (parts === 5) throw unparsable('encrypted tokens (JWE) are not supported')
+  if (parts !== 3) throw unparsable('invalid JWT: a token has three parts')
+  try {
+    return { header: decodeProtectedHeader(text), claims: decodeJwt(text) }
+  } catch {
+    throw unparsable('invalid JWT: its parts are not base64url-encoded JSON objects')
+  }
+}
+
+function acceptIssuer(issuer: unknown, trust: Trust): string {
+  if (typeof issuer === 'string' && trust.issuers.has(issuer)) return issuer
+  const detail = `token issued by ${typeof issuer === 'string' ? quoted(issuer) : ''}`
+  throw new Failure('invalid_issuer', { detail })
+}
+
+/** The key is chosen by `kid`, the algorithm by the key; every key of that id is tried. */
+async function verify(text: string, header: Claims, keys: KeySet) {
+  const { kid, alg } = header
+  const provider = 'key provider 0 failed'
+  if (typeof kid !== 'string' || kid === '')
+    throw invalid(`${provider}: failed to find matching key: no key ID ("kid") specified in token`)
+  const candidates = keys.find(kid)
+  if (candidates.length === 0)
+    throw invalid(`${provider}: failed to find key with key ID "${quoted(kid)}" in key set`)
+  const usable = candidates.filter((key) => typeof alg === 'string' && key.algorithms.includes(alg))
+  if (usable.length === 0 && candidates.some((key) => key.inferred))
+    throw invalid('algorithm in the message does not match any of the inferred algorithms')
+  for (const key of usable) {
+    const payload = await verifyWith(text, key)
+    if (payload !== undefined) return { kid, payload }
+  }
+  throw invalid('could not verify message using any of the signatures or keys')
+}
+
+/** @returns the payload's text, or undefined where the signature is not this key's. */
+async function verifyWith(text: string, key: VerificationKey): Promise<string | undefined> {
+  try {
+    const { payload } = await compactVerify(text, key.key, { algorithms: [...key.algorithms] })
+    return new TextDecoder('utf-8', { fatal: true }).decode(payload)
+  } catch (thrown) {
+    if (thrown instanceof errors.JOSENotSupported)
+      throw invalid(`the token's header asks for what is not supported`)
+    if (thrown instanceof errors.JOSEError || thrown instanceof TypeError) return undefined
+    throw thrown
+  }
+}
+
+/** RFC 7519 section 4.1, to the second, in the order iat, exp, nbf. */
+function checkTimes(claims: Claims, trust: Trust, nowMs: number) {
+  const { requireExpiry, clockToleranceMs: tolerance } = trust
+  const iat = time(claims, 'iat')
+  const exp = time(claims, 'exp')
+  const nbf = time(claims, 'nbf')
+  if (iat !== undefined && iat > latest(nowMs, tolerance)) throw notSatisfied('iat', iat, nowMs)
+  if (exp === undefined && requireExpiry)
+    throw invalid('"exp" not satisfied: required claim not found')
+  if (exp !== undefined && exp <= earliest(nowMs, tolerance)) throw notSatisfied('exp', exp, nowMs)
+  if (nbf !== undefined && nbf > latest(nowMs, tolerance)) throw notSatisfied('nbf', nbf, nowMs)
+  return { issuedAt: iat, until: exp }
+}
+
+function latest(nowMs: number, toleranceMs: number): number {
+  return Math.floor((nowMs + toleranceMs) / 1000)
+}
+
+function earliest(nowMs: number, toleranceMs: number): number {
+  return Math.floor((nowMs - toleranceMs) / 1000)
+}
+
+function time(claims: Claims, name: string): number | undefined {
+  const value = claims[name]
+  if (value === undefined || value === null) return undefined
+  if (typeof value === 'number' && value >= 0 && value <= Number.MAX_SAFE_INTEGER)
+    return Math.floor(value)
+  throw invalid(`"${name}" is not a time in seconds`)
+}
+
+function notSatisfied(name: string, seconds: number, nowMs: number): Failure {
+  const offMs = Math.abs(nowMs - seconds * 1000)
+  const log = `"${name}" missed by ${Math.round(offMs / 1000)} s`
+  const clocks = '; are the clocks in step? server.jwt_authentication.clock_tolerance allows for it'
+  return invalid(`"${name}" not satisfied`, offMs < NEARLY_VALID_MS ? log + clocks : log)
+}
+
+/** Each name goes through the issuer's map; an issuer without one is taken at its word. */
+function users(names: readonly string[], issuer: string, trust: Trust) {
+  const found = new Set<string>()
+  let mapped = false
+  for (const name of names) {
+    if (Buffer.byteLength(name) > PRINCIPAL_BYTES_MAX || hasControlCharacter(name))
+      throw new Failure('invalid_claim_value', {
+        detail: `the value ${quoted(name)} for the issuer ${issuer} is invalid`,
+      })
+    const { found: hasMap, users } = trust.identityMap.lookup(issuer, name)
+    mapped ||= hasMap
+    for (const user of hasMap ? users : [trust.foldCase ? normalizeUsername(name) : name])
+      found.add(user)
+  }
+  return { users: [...found], mapped }
+}
+
+function audiences(aud: unknown): string[] {
+  if (typeof aud === 'string') return [aud]
+  return Array.isArray(aud) ? aud.filter((each) => typeof each === 'string') : []
+}
+
+function hasControlCharacter(text: string): boolean {
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at)
+    if (code < 0x20 || code === 0x7f) return true
+  }
+  return false
+}
+
+function quoted(text: string): string {
+  const short = text.length <= QUOTED_CHARACTERS_MAX
+  return short ? text : `${text.slice(0, QUOTED_CHARACTERS_MAX)}…`
+}
+
+function unparsable(problem: string): Failure {
+  return new Failure('invalid_token', { detail: `token parsing failed: ${problem}` })
+}
+
+function invalid(problem: string, log?: string): Failure {
+  const detail = `unable to parse token: ${problem}`
+  return new Failure('invalid_token', log === undefined ? { detail } : { detail, log })
+}

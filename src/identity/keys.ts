@@ -1,0 +1,115 @@
+/**
+ * The public keys that may have signed a token: a JWK or a JWK Set (RFC 7517), read once and bound
+ * to the algorithms that each key may be used with (RFC 8725 section 3.1).
+ * Rule: the algorithm comes from the key, never from the token; a symmetric key is no public key.
+ */
+import { createPublicKey, type JsonWebKey, type KeyObject } from 'node:crypto'
+
+export interface VerificationKey {
+  kid: string
+  /** Empty for a key that is there but signs no tokens (`use: enc`, an algorithm we don't have). */
+  algorithms: readonly string[]
+  /** The key names no algorithm itself: any of its type's will do. */
+  inferred: boolean
+  key: KeyObject
+}
+
+/** Keys by their `kid`. A `kid` is only ever looked up here: it never becomes a path or a query. */
+export interface KeySet {
+  /** Keys of that id; empty when there is none. */
+  find(kid: string): readonly VerificationKey[]
+  size: number
+}
+
+export type KeySetResult = { ok: true; keys: KeySet } | { ok: false; problem: string }
+
+/** Several keys of one id are each tried, up to this many. */
+const KEYS_PER_KID_MAX = 4
+const RSA_BITS_MIN = 2048
+const RSA_BITS_MAX = 8192
+
+/** Algorithms by key type and curve. A pair that is not here signs nothing for us. */
+const ALGORITHMS: Record<string, readonly string[]> = {
+  RSA: ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'],
+  'EC P-256': ['ES256'],
+  'EC P-384': ['ES384'],
+  'EC P-521': ['ES512'],
+  'OKP Ed25519': ['EdDSA', 'Ed25519'],
+}
+
+/** The members that make the public half; whatever else a JWK carries is left behind. */
+const PUBLIC_MEMBERS: Record<string, readonly string[]> = {
+  RSA: ['n', 'e'],
+  EC: ['crv', 'x', 'y'],
+  OKP: ['crv', 'x'],
+}
+
+/** Reads a JWK Set, or a single JWK. */
+export function parseKeySet(document: unknown): KeySetResult {
+  const jwks = listed(document)
+  if (jwks === undefined) return problem('neither a key nor a set of keys')
+  const byKid = new Map<string, VerificationKey[]>()
+  for (const [index, jwk] of jwks.entries()) {
+    const read = readKey(jwk)
+    if (typeof read === 'string') return problem(`key ${index + 1}: ${read}`)
+    const same = byKid.get(read.kid)
+    if (same === undefined) byKid.set(read.kid, [read])
+    else if (same.length < KEYS_PER_KID_MAX) same.push(read)
+    else
+      return problem(`more than ${KEYS_PER_KID_MAX} keys have the id ${JSON.stringify(read.kid)}`)
+  }
+  const none: VerificationKey[] = []
+  return { ok: true, keys: { find: (kid) => byKid.get(kid) ?? none, size: byKid.size } }
+}
+
+export const NO_KEYS: KeySet = { find: () => [], size: 0 }
+
+function listed(document: unknown): unknown[] | undefined {
+  if (!isRecord(document)) return undefined
+  if (Array.isArray(document.keys)) return document.keys
+  return typeof document.kty === 'string' ? [document] : undefined
+}
+
+/** @returns the key, or a problem's text. */
+function readKey(jwk: unknown): VerificationKey | string {
+  if (!isRecord(jwk) || typeof jwk.kty !== 'string') return 'not a JSON Web Key'
+  const { kty, kid, alg, use } = jwk
+  if (kty === 'oct') return 'a symmetric key (oct) cannot be published, so nobody may sign with it'
+  const members = PUBLIC_MEMBERS[kty]
+  if (members === undefined) return `unknown key type ${JSON.stringify(kty)}`
+  const missing = members.find((member) => typeof jwk[member] !== 'string')
+  if (missing !== undefined) return `the member ${JSON.stringify(missing)} is missing`
+  if (typeof kid !== 'string' || kid === '')
+    return 'the key has no "kid"; tokens name their key by it'
+  const key = publicKey(jwk, kty, members)
+  if (typeof key === 'string') return key
+  const possible = ALGORITHMS[kty === 'RSA' ? kty : `${kty} ${jwk.crv}`] ?? []
+  const signs = use === undefined || use === 'sig'
+  const algorithms = possible.filter((name) => signs && (alg === undefined || alg === name))
+  return { kid, algorithms, inferred: alg === undefined && signs, key }
+}
+
+function publicKey(jwk: Record<string, unknown>, kty: string, members: readonly string[]) {
+  const half: JsonWebKey = { kty }
+  for (const member of members) half[member] = jwk[member]
+  try {
+    const key = createPublicKey({ key: half, format: 'jwk' })
+    const bits = key.asymmetricKeyDetails?.modulusLength
+    if (bits !== undefined && (bits < RSA_BITS_MIN || bits > RSA_BITS_MAX))
+      return `an RSA key of ${bits} bits; ${RSA_BITS_MIN} to ${RSA_BITS_MAX} are accepted`
+    const exponent = key.asymmetricKeyDetails?.publicExponent
+    if (exponent !== undefined && (exponent < 3n || exponent % 2n === 0n))
+      return 'an RSA key whose exponent is not odd and at least 3'
+    return key
+  } catch {
+    return 'the key is not a valid public key'
+  }
+}
+
+function problem(text: string): KeySetResult {
+  return { ok: false, problem: text }
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}

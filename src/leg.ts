@@ -1,0 +1,232 @@
+/**
+ * A leg of a session: a socket that speaks in messages while somebody signs in (`packet`,
+ * `message`), and then only in chunks (`flow`). It is the one place where bytes, time and TLS meet.
+ * Rule: every wait names its bound; the deadline is the signal that the leg was made with.
+ */
+import type { Socket } from 'node:net'
+import { type SecureContext, TLSSocket } from 'node:tls'
+import { Failure } from './failure.ts'
+import { type Frame, Framing } from './wire/framing.ts'
+
+export type Side = 'client' | 'node'
+
+/** How a leg came to its end, when it was not we who ended it. */
+export class LegEnded extends Error {
+  readonly side: Side
+
+  constructor(side: Side, how: string) {
+    super(`the ${side} ${how}`)
+    this.side = side
+  }
+}
+
+/** Takes what arrives once the leg flows. */
+export interface Sink {
+  /** @returns whether the chunk's memory is still needed when the call is over. */
+  chunk(bytes: Buffer): boolean
+  /** The other side will send no more; it may still read. */
+  end(): void
+  /** The leg is gone. */
+  broken(how: LegEnded): void
+}
+
+/** Bytes that may wait here before the socket is told to stop reading. */
+const WAITING_BYTES_MAX = 256 * 1024
+/** How long, and for how many bytes, we go on reading so that our last words are not lost. */
+const LINGER_MS = 2_000
+/** How long the other side may take for what is still to be written. */
+const FLUSH_MS = 30_000
+const LINGER_BYTES_MAX = 1024 * 1024
+
+type Wait = { resolve: () => void; reject: (error: unknown) => void }
+
+export class Leg {
+  readonly side: Side
+  socket: Socket
+  /** TLS is on. */
+  encrypted = false
+  #framing = new Framing()
+  #wait: Wait | undefined
+  #ended: LegEnded | undefined
+  #broken = false
+  #sink: Sink | undefined
+  #closing = false
+  readonly #signal: AbortSignal
+  readonly #expire = () => this.#settle(this.#signal.reason)
+
+  constructor(socket: Socket, side: Side, signal: AbortSignal) {
+    this.socket = socket
+    this.side = side
+    this.#signal = signal
+    signal.addEventListener('abort', this.#expire, { once: true })
+    this.#listen(socket)
+  }
+
+  /** The next untagged packet, without its length. */
+  async packet(limit: number): Promise<Buffer> {
+    return await this.#until(() => this.#framing.packet(limit))
+  }
+
+  /** The next tagged message; its body is a view, good until the next one is asked for. */
+  async message(limit: number): Promise<Frame> {
+    return await this.#until(() => this.#framing.message(limit))
+  }
+
+  /** Waits for one byte of an answer that is no message (`S` or `N`), and takes it. */
+  async byte(): Promise<number> {
+    await this.#until(() => this.#framing.peek())
+    const rest = this.#framing.rest()
+    if (rest.length > 1)
+      throw new Failure('node_protocol', { log: 'bytes before the TLS handshake' })
+    return rest.readUInt8(0)
+  }
+
+  /** Bytes that arrived and that nobody asked for yet. */
+  get waiting(): number {
+    return this.#framing.size
+  }
+
+  send(bytes: Buffer): void {
+    if (!this.socket.destroyed) this.socket.write(bytes)
+  }
+
+  /**
+   * Makes this the server's end of TLS. Bytes that came before the handshake are nobody's: with any
+   * of them here the upgrade is refused (CVE-2021-23214).
+   */
+  async acceptTls(secureContext: SecureContext): Promise<void> {
+    if (this.waiting > 0) throw new Failure('unencrypted_data', { values: { request: 'SSL' } })
+    await this.#upgrade((raw) => {
+      const tls = new TLSSocket(raw, {
+        isServer: true,
+        secureContext,
+        ALPNProtocols: ['postgresql'],
+      })
+      tls.disableRenegotiation()
+      return tls
+    }, 'secure')
+  }
+
+  /** Makes this the client's end of TLS; `connect` verifies who the other end is. */
+  async startTls(connect: (raw: Socket) => TLSSocket): Promise<void> {
+    await this.#upgrade(connect, 'secureConnect')
+  }
+
+  async #upgrade(wrap: (raw: Socket) => TLSSocket, event: 'secure' | 'secureConnect') {
+    const raw = this.socket
+    raw.off('data', this.#onData)
+    raw.off('end', this.#onEnd)
+    raw.off('close', this.#onClose)
+    const tls = wrap(raw)
+    this.socket = tls
+    await new Promise<void>((resolve, reject) => {
+      this.#wait = { resolve, reject }
+      tls.once(event, () => this.#settle())
+      this.#listen(tls)
+    })
+    this.encrypted = true
+  }
+
+  /** From here on everything goes to the sink, first what was waiting. */
+  flow(sink: Sink): void {
+    this.#signal.removeEventListener('abort', this.#expire)
+    this.#sink = sink
+    const rest = this.#framing.rest()
+    if (rest.length > 0) sink.chunk(rest)
+    if (this.#broken && this.#ended !== undefined) sink.broken(this.#ended)
+    else if (this.#ended !== undefined) sink.end()
+    else this.socket.resume()
+  }
+
+  /** Our last words, then the end. Reads on for a moment: a reset would take the words back. */
+  close(lastWords?: Buffer): void {
+    if (this.#closing) return
+    this.#closing = true
+    this.#signal.removeEventListener('abort', this.#expire)
+    const { socket } = this
+    if (socket.destroyed) return
+    this.#sink = discard(socket)
+    const destroyIn = (ms: number) => setTimeout(() => socket.destroy(), ms)
+    let timer = destroyIn(FLUSH_MS)
+    socket.once('close', () => clearTimeout(timer))
+    socket.end(lastWords ?? Buffer.alloc(0), () => {
+      clearTimeout(timer)
+      if (this.#ended === undefined) timer = destroyIn(LINGER_MS)
+      else socket.destroy()
+    })
+    socket.resume()
+  }
+
+  /** Ends it without a word. */
+  destroy(): void {
+    this.#signal.removeEventListener('abort', this.#expire)
+    this.socket.destroy()
+  }
+
+  /** What arrived. @returns whether its memory is still needed afterwards (see `Sink.chunk`). */
+  receive(bytes: Buffer): boolean {
+    if (this.#sink !== undefined) return this.#sink.chunk(bytes)
+    this.#framing.push(bytes)
+    if (this.#framing.size > WAITING_BYTES_MAX) this.socket.pause()
+    this.#settle()
+    return false
+  }
+
+  async #until<T>(take: () => T | undefined): Promise<T> {
+    for (;;) {
+      const taken = take()
+      if (taken !== undefined) return taken
+      this.#signal.throwIfAborted()
+      if (this.#ended !== undefined) throw this.#ended
+      this.socket.resume()
+      await new Promise<void>((resolve, reject) => {
+        this.#wait = { resolve, reject }
+      })
+    }
+  }
+
+  #settle(error?: unknown): void {
+    const wait = this.#wait
+    this.#wait = undefined
+    if (error === undefined) wait?.resolve()
+    else wait?.reject(error)
+  }
+
+  #listen(socket: Socket): void {
+    socket.on('data', this.#onData)
+    socket.on('end', this.#onEnd)
+    socket.on('error', this.#onError)
+    socket.on('close', this.#onClose)
+  }
+
+  readonly #onData = (chunk: Buffer) => void this.receive(chunk)
+  readonly #onEnd = () => this.#end(new LegEnded(this.side, 'closed the connection'))
+  readonly #onClose = () => this.#end(new LegEnded(this.side, 'closed the connection'), true)
+  readonly #onError = (error: NodeJS.ErrnoException) =>
+    this.#end(new LegEnded(this.side, `broke the connection: ${error.code ?? error.message}`), true)
+
+  /** Told at most twice: that no more will come, and that the leg is gone. */
+  #end(ended: LegEnded, broken = false): void {
+    const first = this.#ended === undefined
+    if (this.#broken || (!first && !broken)) return
+    this.#ended ??= ended
+    this.#broken = broken
+    this.#settle(this.#ended)
+    if (broken) this.#sink?.broken(ended)
+    else this.#sink?.end()
+  }
+}
+
+/** The other side's end is ours. */
+function discard(socket: Socket): Sink {
+  let bytes = 0
+  return {
+    chunk(chunk) {
+      bytes += chunk.length
+      if (bytes > LINGER_BYTES_MAX) socket.destroy()
+      return false
+    },
+    end: () => void (socket.writableFinished && socket.destroy()),
+    broken: () => undefined,
+  }
+}

@@ -1,0 +1,69 @@
+/**
+ * May this principal do what it asks? A pure function of values; without a reason to say yes, no.
+ * The order of the checks and their texts are CockroachDB's, the audience last. What the principal
+ * is, signature and times included, was settled before it came here.
+ */
+import type { FailureCode } from '../failure.ts'
+import type { Principal } from '../identity/principal.ts'
+import type { Secret } from '../secret.ts'
+import { isReserved } from './reserved.ts'
+
+/** What a client asked for, in the cluster's own spelling of names. */
+export interface Ask {
+  user: string
+  database: string
+  replication: boolean
+}
+
+export interface Rules {
+  /** Accepted `aud` values; empty accepts none. */
+  audiences: ReadonlySet<string>
+  /** Reserved roles that may be granted all the same. */
+  allowRoles: ReadonlySet<string>
+  /** Roles that may ask for replication. */
+  replicationRoles: ReadonlySet<string>
+}
+
+/** Leave to sign in to a cluster as one role. There is no way to a node without it. */
+export interface Grant {
+  role: string
+  database: string
+  principal: Principal
+  /** The token itself, only for sign-in by `forward`. */
+  token?: Secret
+}
+
+export type Denial = { code: FailureCode; detail?: string }
+
+export type Decision = { granted: true; grant: Grant } | { granted: false; denial: Denial }
+
+export function decide(principal: Principal, ask: Ask, rules: Rules): Decision {
+  const { user, database } = ask
+  if (!principal.users.includes(user))
+    return deny('invalid_principal', notThisUser(principal, user))
+  if (isReserved(user) && !rules.allowRoles.has(user))
+    return deny('invalid_identity', `cannot use JWT auth to login to a reserved user ${user}`)
+  if (!principal.audiences.some((audience) => rules.audiences.has(audience)))
+    return deny(
+      'invalid_audience',
+      `token issued with an audience of ${listed(principal.audiences)}`,
+    )
+  if (ask.replication && !rules.replicationRoles.has(user)) return deny('replication_refused')
+  return { granted: true, grant: { role: user, database, principal } }
+}
+
+function notThisUser(principal: Principal, user: string): string {
+  const names = listed(principal.names)
+  return principal.mapped && principal.users.length === 0
+    ? `the value ${names} for the issuer ${principal.issuer} is invalid`
+    : `token issued for ${names} and login was for ${user}`
+}
+
+/** Go's way to print a list of strings. */
+function listed(values: readonly string[]): string {
+  return `[${values.join(' ')}]`
+}
+
+function deny(code: FailureCode, detail?: string): Decision {
+  return { granted: false, denial: detail === undefined ? { code } : { code, detail } }
+}

@@ -1,0 +1,78 @@
+/**
+ * How a client says hello: SSLRequest, GSSENCRequest, CancelRequest and StartupMessage, in one
+ * bounded loop. https://www.postgresql.org/docs/18/protocol-flow.html#PROTOCOL-FLOW-SSL
+ * Rule: each request for encryption is answered once; nothing may be glued to it (CVE-2021-23214),
+ * and nothing here calls itself (CVE-2026-6479).
+ */
+import type { SecureContext } from 'node:tls'
+import { Failure } from '../failure.ts'
+import { type Leg, LegEnded } from '../leg.ts'
+import {
+  ENCRYPTION_REFUSED,
+  negotiateProtocolVersion,
+  SSL_ACCEPTED,
+} from '../wire/server_messages.ts'
+import {
+  decodeStartup,
+  protocolCode,
+  STARTUP_BYTES_MAX,
+  type Startup,
+  unsupportedProtocol,
+} from '../wire/startup.ts'
+
+/** Both requests for encryption, refused, and then a startup packet. */
+const PACKETS_MAX = 3
+
+/** What a listener lets a client do before it is known. */
+export interface Entrance {
+  secureContext: SecureContext | undefined
+  /** A token may be asked for without TLS: a unix socket, or loopback by `allow_plaintext`. */
+  allowPlaintext: boolean
+}
+
+export type Hello = { kind: 'cancel'; key: Buffer } | { kind: 'startup'; startup: Startup }
+
+export async function handshake(client: Leg, entrance: Entrance): Promise<Hello> {
+  const asked = { ssl: false, gssenc: false }
+  for (let packets = 0; packets < PACKETS_MAX; packets++) {
+    const packet = decodeStartup(await client.packet(STARTUP_BYTES_MAX))
+    switch (packet.kind) {
+      case 'cancel':
+        return packet
+      case 'startup':
+        if (!client.encrypted && !entrance.allowPlaintext) throw new Failure('encryption_required')
+        negotiate(client, packet.startup)
+        return packet
+      case 'ssl':
+      case 'gssenc':
+        if (asked[packet.kind] || client.encrypted)
+          throw unsupportedProtocol(protocolCode(packet.kind))
+        asked[packet.kind] = true
+        await answerEncryption(client, packet.kind, entrance)
+    }
+  }
+  throw new Failure('not_postgres')
+}
+
+async function answerEncryption(client: Leg, kind: 'ssl' | 'gssenc', entrance: Entrance) {
+  const request = kind === 'ssl' ? 'SSL' : 'GSSAPI encryption'
+  if (client.waiting > 0) throw new Failure('unencrypted_data', { values: { request } })
+  if (kind === 'gssenc' || entrance.secureContext === undefined) {
+    client.send(ENCRYPTION_REFUSED)
+    return
+  }
+  client.send(SSL_ACCEPTED)
+  try {
+    await client.acceptTls(entrance.secureContext)
+  } catch (thrown) {
+    if (!(thrown instanceof LegEnded)) throw thrown
+    throw new Failure('tls_handshake_failed', { log: thrown.message })
+  }
+}
+
+/** The gate speaks 3.0. Who asks for more, or for options of the protocol, is told so once. */
+function negotiate(client: Leg, startup: Startup): void {
+  const unknown = [...startup.parameters.keys()].filter((name) => name.startsWith('_pq_.'))
+  for (const name of unknown) startup.parameters.delete(name)
+  if (startup.minor > 0 || unknown.length > 0) client.send(negotiateProtocolVersion(0, unknown))
+}

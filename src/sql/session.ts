@@ -1,0 +1,143 @@
+/**
+ * DOOR, read first: one client's life at the gate, top to bottom. Each step is called once, returns a
+ * value and calls nothing back; the program counter is the connection's state.
+ * Rule: whatever is thrown on the way is answered, audited, counted and logged once, in `refuse`.
+ */
+import type { Socket } from 'node:net'
+import { connect, type NodeSession } from '../cluster/connect.ts'
+import type { Node } from '../cluster/node.ts'
+import { asFailure, Failure } from '../failure.ts'
+import { authenticate } from '../identity/jwt.ts'
+import type { Principal } from '../identity/principal.ts'
+import type { Trust } from '../identity/trust.ts'
+import { Leg, LegEnded } from '../leg.ts'
+import type { ToPrimary } from '../peers/messages.ts'
+import { decide, type Grant, type Rules } from '../policy/decide.ts'
+import type { Secret } from '../secret.ts'
+import type { Logger } from '../telemetry/log.ts'
+import { decodePassword, PASSWORD_BYTES_MAX } from '../wire/client_messages.ts'
+import {
+  AUTHENTICATION_OK,
+  backendKeyData,
+  CLEARTEXT_PASSWORD,
+  errorResponse,
+} from '../wire/server_messages.ts'
+import { type Asked, readAsk } from './ask.ts'
+import type { CancelKeys } from './cancel_keys.ts'
+import { type Entrance, handshake } from './handshake.ts'
+import { type Ended, relay } from './relay.ts'
+import { openReport, type Report } from './report.ts'
+
+/** A cluster as the door sees it: whom it believes, whom it lets in, where it is. */
+export interface Cluster {
+  name: string
+  trust: Trust
+  rules: Rules
+  node: Node
+}
+
+/** What a session is handed by its door. */
+export interface SessionParts {
+  /** Names the session in every event, and in the HINT of every refusal. */
+  id: string
+  cluster: Cluster
+  entrance: Entrance
+  cancelKeys: CancelKeys
+  /** Takes a CancelRequest's key; nobody is answered. */
+  cancel(key: Buffer): void
+  tell(message: ToPrimary): void
+  log: Logger
+  /** Milliseconds since the epoch. */
+  now(): number
+  authenticationTimeoutMs: number
+  /** How the door ends this session; called again with each stage's own way to stop. */
+  onStop(stop: (why: Failure) => void): void
+}
+
+export async function serve(socket: Socket, parts: SessionParts): Promise<void> {
+  const login = new AbortController()
+  const timer = setTimeout(
+    () => login.abort(new Failure('login_timeout')),
+    parts.authenticationTimeoutMs,
+  )
+  parts.onStop((why) => login.abort(why))
+  const client = new Leg(socket, 'client', login.signal)
+  const report = openReport(socket, parts)
+  try {
+    const hello = await handshake(client, parts.entrance)
+    if (hello.kind === 'cancel') return parts.cancel(hello.key)
+    const asked = readAsk(hello.startup, parts.cluster.node)
+    report.asked(asked, client.encrypted)
+    const { principal, token } = await identify(client, asked, parts)
+    report.identified(principal)
+    const grant = permit(principal, token, asked, parts.cluster)
+    report.granted(grant)
+    const node = await connect(grant, parts.cluster.node, report.about(asked), login.signal)
+    clearTimeout(timer)
+    await attend(client, node, report, parts)
+  } catch (thrown) {
+    refuse(client, thrown, report)
+  } finally {
+    clearTimeout(timer)
+    client.close()
+    report.closed()
+  }
+}
+
+/** Asks for the token and judges it. The token dies here, unless the node is to judge it again. */
+async function identify(
+  client: Leg,
+  { ask, jwt }: Asked,
+  { cluster, now }: SessionParts,
+): Promise<{ principal: Principal; token: Secret | undefined }> {
+  const values = { user: ask.user }
+  if (!jwt) throw new Failure('token_required', { values })
+  client.send(CLEARTEXT_PASSWORD)
+  const token = decodePassword(await client.message(PASSWORD_BYTES_MAX))
+  if (token.empty) throw new Failure('password_authentication_failed', { values })
+  const principal = await authenticate(token, cluster.trust, now())
+  return { principal, token: cluster.node.signIn === 'forward' ? token : undefined }
+}
+
+function permit(principal: Principal, token: Secret | undefined, asked: Asked, cluster: Cluster) {
+  const decision = decide(principal, asked.ask, cluster.rules)
+  if (!decision.granted) throw new Failure(decision.denial.code, decision.denial)
+  const grant: Grant = decision.grant
+  return token === undefined ? grant : { ...grant, token }
+}
+
+/** The session itself, from the node's greeting to the end of either side. */
+async function attend(client: Leg, session: NodeSession, report: Report, parts: SessionParts) {
+  const { leg: node, opening } = session
+  const { cluster, cancelKeys } = parts
+  const cancel =
+    opening.cancelKey && cancelKeys.issue({ node: cluster.node, key: opening.cancelKey })
+  try {
+    client.send(AUTHENTICATION_OK)
+    client.send(opening.messages)
+    if (cancel !== undefined) client.send(backendKeyData(cancel.key))
+    client.send(opening.readyForQuery)
+    report.opened()
+    const passing = relay(client, node)
+    parts.onStop((why) => passing.stop(why))
+    const ended = await passing.ended
+    report.ended(ended, passing.bytes)
+    client.close(lastWords(ended, report))
+  } finally {
+    cancel?.revoke()
+    node.close()
+  }
+}
+
+/** Said only between messages, and only when the node didn't give the reason itself. */
+function lastWords({ by, why, atBoundary, explained }: Ended, report: Report) {
+  if (!atBoundary || explained || (by === 'client' && why === undefined)) return undefined
+  return errorResponse(report.refusal(why ?? new Failure('node_lost')))
+}
+
+function refuse(client: Leg, thrown: unknown, report: Report): void {
+  const gone = thrown instanceof LegEnded && thrown.side === 'client'
+  const failure = gone ? new Failure('client_gone', { log: thrown.message }) : asFailure(thrown)
+  report.refused(failure)
+  if (!failure.row.silent) client.close(failure.response ?? errorResponse(report.refusal(failure)))
+}

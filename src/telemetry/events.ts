@@ -1,0 +1,53 @@
+/**
+ * The events of the audit stream. Names, fields and reasons are CockroachDB's authentication events;
+ * the fields that only a gate knows come after them. A token is in none of them.
+ * https://www.cockroachlabs.com/docs/stable/eventlog#sql-session-events
+ */
+import type { Reason } from '../failure.ts'
+
+/** Fields that every event has. */
+export interface Connection {
+  /** Also in the HINT of every refusal: the way from a user's screen to this line. */
+  SessionID: string
+  Network: 'tcp' | 'unix'
+  RemoteAddress: string
+  Transport: 'hostssl' | 'host' | 'local'
+  Cluster: string
+  User: string
+  Database: string
+  ApplicationName: string
+}
+
+/** What the token said, once it was verified. */
+export interface Identity {
+  /** The principals of the token's claim. */
+  SystemIdentity: string
+  Issuer: string
+  KeyID: string
+  TokenID: string
+  TokenDigest: string
+  /** Seconds since the epoch; 0 where the token doesn't say. */
+  TokenExpiry: number
+}
+
+export type AuditEvent = Connection & { Method: 'jwt_token' } & (
+    | ({ EventType: 'client_authentication_info'; Info: string } & Identity)
+    | ({ EventType: 'client_authentication_ok'; Node: string; Duration: number } & Identity)
+    | ({
+        EventType: 'client_authentication_failed'
+        Reason: Reason
+        /** The failure's code in docs/failures.md. */
+        Failure: string
+        Sqlstate: string
+        /** What the client was told, and what only the log is told. */
+        Detail: string
+      } & Partial<Identity>)
+    | ({
+        EventType: 'client_session_end'
+        Duration: number
+        /** Who ended it, and how. */
+        Ended: string
+        BytesToClient: number
+        BytesToNode: number
+      } & Identity)
+  )

@@ -1,0 +1,86 @@
+/**
+ * Chunks become whole messages, each within a bound that the waiting caller names. Used while a
+ * session signs in; afterwards the relay passes bytes on without assembling them.
+ * https://www.postgresql.org/docs/18/protocol-message-formats.html
+ * Rule: bytes that were handed out or outgrown are wiped, for one of the messages is a token.
+ */
+import { Failure } from '../failure.ts'
+
+const LENGTH_BYTES = 4
+const HEADER_BYTES = 5
+const FIRST_BYTES = 1024
+
+/** One message: views of its body and of the whole of it, good until the next one is asked for. */
+export interface Frame {
+  type: number
+  body: Buffer
+  /** Type byte and length as well: what is passed on as it came. */
+  whole: Buffer
+}
+
+export class Framing {
+  #bytes = Buffer.allocUnsafe(0)
+  #start = 0
+  #end = 0
+
+  /** Bytes received and not yet taken. */
+  get size(): number {
+    return this.#end - this.#start
+  }
+
+  /** Takes the chunk's bytes over; the chunk itself is wiped. */
+  push(chunk: Buffer): void {
+    if (this.#end + chunk.length > this.#bytes.length) this.#grow(chunk.length)
+    chunk.copy(this.#bytes, this.#end)
+    this.#end += chunk.length
+    chunk.fill(0)
+  }
+
+  /** The first unread byte, if there is one. */
+  peek(): number | undefined {
+    return this.size > 0 ? this.#bytes[this.#start] : undefined
+  }
+
+  /** An untagged packet (startup and its kin), without its length; undefined until it is whole. */
+  packet(limit: number): Buffer | undefined {
+    if (this.size < LENGTH_BYTES) return undefined
+    const length = this.#bytes.readUInt32BE(this.#start)
+    if (length < LENGTH_BYTES + 4 || length > limit) throw new Failure('not_postgres')
+    if (this.size < length) return undefined
+    const packet = this.#bytes.subarray(this.#start + LENGTH_BYTES, this.#start + length)
+    this.#start += length
+    return packet
+  }
+
+  /** A tagged message whose whole body is at most `limit` bytes; undefined until it is whole. */
+  message(limit: number): Frame | undefined {
+    if (this.size < HEADER_BYTES) return undefined
+    const length = this.#bytes.readUInt32BE(this.#start + 1)
+    if (length < LENGTH_BYTES || length - LENGTH_BYTES > limit)
+      throw new Failure('message_too_large', { values: { size: length, limit } })
+    if (this.size < 1 + length) return undefined
+    const whole = this.#bytes.subarray(this.#start, this.#start + 1 + length)
+    this.#start += whole.length
+    return { type: whole.readUInt8(0), body: whole.subarray(HEADER_BYTES), whole }
+  }
+
+  /** Everything not yet taken, as a copy of its own; the framing is empty afterwards. */
+  rest(): Buffer {
+    const rest = Buffer.from(this.#bytes.subarray(this.#start, this.#end))
+    this.#bytes.fill(0)
+    this.#bytes = Buffer.allocUnsafe(0)
+    this.#start = this.#end = 0
+    return rest
+  }
+
+  #grow(more: number): void {
+    const old = this.#bytes
+    const size = this.size
+    const wanted = Math.max(FIRST_BYTES, size + more, size * 2)
+    this.#bytes = Buffer.allocUnsafeSlow(wanted)
+    old.copy(this.#bytes, 0, this.#start, this.#end)
+    old.fill(0)
+    this.#start = 0
+    this.#end = size
+  }
+}

@@ -1,0 +1,131 @@
+/** A gate in this process, in front of whatever node a test names, with its lines kept to be read. */
+import { expect } from 'vitest'
+import { parseConfig } from '../../src/config/config.ts'
+import { issue, makeCa } from '../../src/dev/certificates.ts'
+import { Failure } from '../../src/failure.ts'
+import { openGate } from '../../src/gate.ts'
+import { AUDIENCE, goodClaims, ISSUER, makeKey, mint, type SigningKey } from './tokens.ts'
+
+export interface TestGate {
+  port: number
+  caPem: string
+  key: SigningKey
+  opsUrl: string
+  /** A token that the gate accepts for this user. */
+  token(sub: string, claims?: Record<string, unknown>): Promise<string>
+  /** The audit stream's events, and the log's lines, so far. */
+  audit: Record<string, unknown>[]
+  log: Record<string, unknown>[]
+  /** Waits for an audit event of the type, after those already seen. */
+  event(type: string, matching?: Record<string, unknown>): Promise<Record<string, unknown>>
+  close(): Promise<void>
+}
+
+export interface GateOptions {
+  /** Address of the node, as in the configuration. */
+  node: string
+  /** Keys of the cluster's section, over the defaults. */
+  cluster?: Record<string, unknown>
+  /** Keys of the first listener, over the defaults; and further listeners. */
+  listener?: Record<string, unknown>
+  listeners?: Record<string, unknown>[]
+  limits?: Record<string, unknown>
+  nodeTls?: Record<string, unknown>
+  /** Files that the configuration names. */
+  files?: Record<string, string>
+  now?: () => number
+}
+
+const shared = prepare()
+
+async function prepare() {
+  const ca = await makeCa()
+  const server = await issue(ca, { cn: 'localhost', sans: ['localhost', '127.0.0.1'] })
+  return { ca, server, key: await makeKey('test-key') }
+}
+
+export async function startGate(options: GateOptions): Promise<TestGate> {
+  const { ca, server, key } = await shared
+  const files: Record<string, string> = {
+    '/etc/postern/server.crt': server.certPem,
+    '/etc/postern/server.key': server.keyPem,
+    ...options.files,
+  }
+  const config = {
+    listeners: [
+      {
+        address: '127.0.0.1:0',
+        tls: { cert_file: 'server.crt', key_file: 'server.key' },
+        ...options.listener,
+      },
+      ...(options.listeners ?? []),
+    ],
+    clusters: {
+      test: {
+        kind: 'postgresql',
+        nodes: [{ address: options.node, ...(options.nodeTls && { tls: options.nodeTls }) }],
+        sign_in: options.node.startsWith('/') ? 'peer' : 'trust',
+        'server.jwt_authentication.enabled': true,
+        'server.jwt_authentication.issuers.configuration': ISSUER,
+        'server.jwt_authentication.audience': AUDIENCE,
+        'server.jwt_authentication.jwks': { keys: [key.jwk] },
+        ...options.cluster,
+      },
+    },
+    limits: options.limits ?? {},
+    ops: { listen: '127.0.0.1:0' },
+    log: { level: 'debug' },
+  }
+  const parsed = parseConfig('/etc/postern/postern.yaml', JSON.stringify(config), {
+    env: () => undefined,
+    readFile(path) {
+      const text = files[path]
+      if (text === undefined) throw new Error('no such file')
+      return text
+    },
+  })
+  const audit = keepLines()
+  const log = keepLines()
+  const gate = await openGate(parsed, {
+    version: '0.0.0-test',
+    now: options.now ?? Date.now,
+    logTo: log.stream,
+    auditTo: audit.stream,
+  })
+  const [bound] = gate.addresses
+  const port = bound !== undefined && 'port' in bound ? bound.port : 0
+  let seen = 0
+  return {
+    port,
+    caPem: ca.certPem,
+    key,
+    opsUrl: `http://127.0.0.1:${gate.opsPort}`,
+    token: (sub, claims) => mint(key, { claims: { ...goodClaims(sub), ...claims } }),
+    audit: audit.lines,
+    log: log.lines,
+    async event(type, matching = {}) {
+      return await expect
+        .poll(
+          () => {
+            const at = audit.lines.findIndex(
+              (line, index) =>
+                index >= seen &&
+                line.EventType === type &&
+                Object.entries(matching).every(([name, value]) => line[name] === value),
+            )
+            if (at >= 0) seen = at + 1
+            return audit.lines[at]
+          },
+          { timeout: 5_000, interval: 10 },
+        )
+        .toBeDefined()
+        .then(() => audit.lines[seen - 1] as Record<string, unknown>)
+    },
+    close: () => gate.close(new Failure('shutting_down')),
+  }
+}
+
+function keepLines() {
+  const lines: Record<string, unknown>[] = []
+  return { lines, stream: { write: (line: string) => void lines.push(JSON.parse(line)) } }
+}
