@@ -144,7 +144,11 @@ export class Leg {
     this.#closing = true
     this.#signal.removeEventListener('abort', this.#expire)
     const { socket } = this
-    if (socket.destroyed) return
+    // In the middle of a TLS handshake there is no way to say anything.
+    if (socket.destroyed || (socket instanceof TLSSocket && !this.encrypted)) {
+      socket.destroy()
+      return
+    }
     this.#sink = discard(socket)
     const destroyIn = (ms: number) => setTimeout(() => socket.destroy(), ms)
     let timer = destroyIn(FLUSH_MS)

@@ -14,8 +14,8 @@ export interface SessionParameters {
   options: string | undefined
   replication: string | undefined
   others: ReadonlyMap<string, string>
-  /** `host:port` of the client, which CockroachDB is told; PostgreSQL has no place for it. */
-  remoteAddress: string | undefined
+  /** `host:port` of the client, empty on a unix socket. CockroachDB is told; PostgreSQL has no place for it. */
+  remoteAddress: string
 }
 
 export interface NodeSession {
@@ -47,7 +47,7 @@ function startup(grant: Grant, node: Node, parameters: SessionParameters): Map<s
   for (const [name, value] of parameters.others) all.set(name, value)
   if (parameters.options !== undefined) all.set('options', parameters.options)
   if (parameters.replication !== undefined) all.set('replication', parameters.replication)
-  if (node.dialect === 'cockroachdb' && parameters.remoteAddress !== undefined)
+  if (node.dialect === 'cockroachdb' && parameters.remoteAddress !== '')
     all.set('crdb:remote_addr', parameters.remoteAddress)
   return all
 }

@@ -5,15 +5,15 @@
  */
 import { z } from 'zod'
 import { parseKeySet } from '../identity/keys.ts'
-import { quote } from './values.ts'
+import { shown } from './mistakes.ts'
 
-/** JSON in a string, or the same as YAML. */
-const jsonOrText = z.union([z.string(), z.array(z.unknown()), z.record(z.string(), z.unknown())])
+/** JSON in a string, or the same as YAML. Every setting of this form has a default, or may be left out. */
+const jsonOrText = z.unknown()
 
 /** One literal, or a list of strings. `undefined` stands for JSON that is neither. */
-function readList(value: z.infer<typeof jsonOrText>): readonly string[] | undefined {
-  const read = typeof value === 'string' ? parseJson(value) : { json: value }
-  if (read === undefined) return value === '' ? [] : [value as string]
+function readList(value: unknown): readonly string[] | undefined {
+  const read = parseJson(value)
+  if (read === undefined) return [String(value)].filter((text) => text !== '')
   return isStrings(read.json) ? read.json : undefined
 }
 
@@ -21,7 +21,7 @@ export const audience = jsonOrText.transform((value, context) => {
   const list = readList(value)
   if (list !== undefined) return new Set(list)
   context.addIssue(
-    `JWT authentication audiences JSON not valid: ${quote(print(value))}; write one audience, or a list of strings`,
+    `JWT authentication audiences JSON not valid: ${shown(value)}; write one audience, or a list like ["one", "two"]`,
   )
   return z.NEVER
 })
@@ -35,19 +35,19 @@ export interface Issuers {
 export const issuers = jsonOrText.transform((value, context): Issuers => {
   const list = readList(value)
   if (list !== undefined) return { names: new Set(list), jwksUris: new Map() }
-  const jwksUris = readJwksMap(typeof value === 'string' ? parseJson(value)?.json : value)
+  const jwksUris = readJwksMap(parseJson(value)?.json)
   if (jwksUris !== undefined) return { names: new Set(jwksUris.keys()), jwksUris }
   context.addIssue(
-    `JWT authentication: issuers JSON not valid: ${quote(print(value))}; write one issuer, a list of strings, or {"issuer_jwks_map": {"<issuer>": "<JWKS URI>"}}`,
+    `JWT authentication: issuers JSON not valid: ${shown(value)}; write one issuer, a list like ["one", "two"], or {"issuer_jwks_map": {"<issuer>": "<JWKS URI>"}}`,
   )
   return z.NEVER
 })
 
 export const jwks = jsonOrText.transform((value, context) => {
-  const read = typeof value === 'string' ? parseJson(value) : { json: value }
+  const read = parseJson(value)
   const result = read === undefined ? undefined : parseKeySet(read.json)
   if (result?.ok) return result.keys
-  const problem = result?.problem ?? 'it is not JSON'
+  const problem = result?.problem ?? 'it is not JSON; write the set as the issuer publishes it'
   context.addIssue(`JWT authentication JWKS not a valid JWKS: ${problem}`)
   return z.NEVER
 })
@@ -65,9 +65,11 @@ function readJwksMap(json: unknown): ReadonlyMap<string, string> | undefined {
   return read.success ? new Map(Object.entries(read.data.issuer_jwks_map)) : undefined
 }
 
-function parseJson(text: string): { json: unknown } | undefined {
+/** @returns undefined for text that is not JSON. */
+function parseJson(value: unknown): { json: unknown } | undefined {
+  if (typeof value !== 'string') return { json: value }
   try {
-    return { json: JSON.parse(text) }
+    return { json: JSON.parse(value) }
   } catch {
     return undefined
   }
@@ -75,8 +77,4 @@ function parseJson(text: string): { json: unknown } | undefined {
 
 function isStrings(json: unknown): json is string[] {
   return Array.isArray(json) && json.every((each) => typeof each === 'string')
-}
-
-function print(value: unknown): string {
-  return typeof value === 'string' ? value : JSON.stringify(value)
 }

@@ -4,53 +4,49 @@
  * Rule: an unknown key is a mistake, and every value is narrowed here, once.
  */
 import { z } from 'zod'
+import type { SignIn } from '../cluster/node.ts'
 import { audience, claim, issuers, jwks } from './jwt_settings.ts'
-import { duration, fileMode, hostPort, isLoopback, nodeAddress, quote } from './values.ts'
+import { check, passOn, shown } from './mistakes.ts'
+import {
+  duration,
+  fileMode,
+  fileName,
+  type HostPort,
+  hostPort,
+  isLoopback,
+  nodeAddress,
+  timeout,
+} from './values.ts'
 
 const strings = z.array(z.string())
+const NO_PORT = 'write a port from 1 to 65535'
 
-export const tcpListener = z.strictObject({
-  address: hostPort,
-  tls: z.strictObject({ cert_file: z.string(), key_file: z.string() }).optional(),
-  allow_plaintext: z.boolean().default(false),
-})
+export const tcpListener = z
+  .strictObject({
+    address: hostPort,
+    tls: z.strictObject({ cert_file: fileName, key_file: fileName }).optional(),
+    allow_plaintext: z.boolean().default(false),
+  })
+  .superRefine(checkTcpListener)
 
 export const unixListener = z.strictObject({
-  directory: z.string().startsWith('/', 'write an absolute path'),
-  port: z.int().min(1).max(65_535).default(26257),
+  directory: fileName.startsWith('/', 'write an absolute path'),
+  port: z.int().min(1, NO_PORT).max(65_535, NO_PORT).default(26257),
   mode: fileMode.default(0o770),
 })
 
+/** A `directory` makes it a unix socket. (A union would complain about both kinds.) */
 export const listener = z.unknown().transform((value, context) => {
   const unix = typeof value === 'object' && value !== null && 'directory' in value
-  const read = unix ? unixListener.safeParse(value) : tcpListener.safeParse(value)
-  if (!read.success) {
-    for (const { path, message } of problems(read.error))
-      context.addIssue({ code: 'custom', path, message })
-    return z.NEVER
-  }
-  if ('address' in read.data) {
-    const { address, tls, allow_plaintext } = read.data
-    if (allow_plaintext && !isLoopback(address.host))
-      context.addIssue({
-        code: 'custom',
-        path: ['allow_plaintext'],
-        message: `a token must not cross a network in clear: ${address.host} is not loopback; set tls instead`,
-      })
-    else if (tls === undefined && !allow_plaintext)
-      context.addIssue({
-        code: 'custom',
-        path: [],
-        message:
-          'a TCP listener needs tls: {cert_file, key_file}; on loopback allow_plaintext: true does',
-      })
-  }
-  return read.data
+  const read = unix ? check(unixListener, value) : check(tcpListener, value)
+  if (read.ok) return read.value
+  passOn(read.mistakes, context)
+  return z.NEVER
 })
 
 export const node = z.strictObject({
   address: nodeAddress,
-  tls: z.strictObject({ ca_file: z.string(), server_name: z.string().optional() }).optional(),
+  tls: z.strictObject({ ca_file: fileName, server_name: z.string().optional() }).optional(),
 })
 
 export const issuerOptions = z.strictObject({ jwks: jwks.optional() })
@@ -60,7 +56,7 @@ export const cluster = z
     kind: z.enum(['postgresql', 'cockroachdb']),
     nodes: z.array(node).length(1, 'a cluster has exactly one node for now'),
     sign_in: z.enum(['peer', 'trust', 'forward']),
-    connect_timeout: duration.default(5_000),
+    connect_timeout: timeout.default(5_000),
     allow_roles: strings.default([]),
     replication_roles: strings.default([]),
     'server.jwt_authentication.enabled': z.boolean().default(false),
@@ -75,7 +71,7 @@ export const cluster = z
     'server.identity_map.allow_unanchored': z.boolean().default(false),
     issuer_options: z.record(z.string(), issuerOptions).default({}),
   })
-  .superRefine(checkCluster)
+  .superRefine(checkCluster, { when: areReadable })
 
 export const file = z.strictObject({
   listeners: z.array(listener).min(1, 'name at least one listener'),
@@ -84,72 +80,87 @@ export const file = z.strictObject({
     .refine((all) => Object.keys(all).length === 1, 'name exactly one cluster for now'),
   limits: z
     .strictObject({
-      connections: z.int().min(1).default(10_000),
-      authentication_timeout: duration.default(15_000),
+      connections: z.int().min(1, 'write a number of at least 1').default(10_000),
+      authentication_timeout: timeout.default(15_000),
     })
     .prefault({}),
   ops: z.strictObject({ listen: hostPort.optional() }).prefault({}),
   log: z
     .strictObject({ level: z.enum(['debug', 'info', 'warn', 'error']).default('info') })
     .prefault({}),
-  audit: z.strictObject({ to: z.string().default('stdout') }).prefault({}),
+  audit: z.strictObject({ to: fileName.default('stdout') }).prefault({}),
 })
 
 export type File = z.output<typeof file>
 export type ClusterSection = z.output<typeof cluster>
 export type NodeSection = z.output<typeof node>
 
+function checkTcpListener(
+  { address, tls, allow_plaintext }: { address: HostPort; tls?: unknown; allow_plaintext: boolean },
+  context: z.RefinementCtx,
+): void {
+  const complain = complainer(context)
+  if (allow_plaintext && !isLoopback(address.host))
+    complain(
+      ['allow_plaintext'],
+      `a token must not cross a network in clear: ${address.host} is not loopback; set tls instead`,
+    )
+  else if (tls === undefined && !allow_plaintext)
+    complain(
+      [],
+      'a TCP listener needs tls: {cert_file, key_file}; on loopback allow_plaintext: true does',
+    )
+}
+
+const ISSUERS = 'server.jwt_authentication.issuers.configuration'
+const ISSUERS_ALIAS = 'server.jwt_authentication.issuers'
+
+/** The keys that must agree can be compared: mistakes elsewhere don't hide theirs. */
+function areReadable({ value, issues }: z.core.ParsePayload): boolean {
+  const compared: PropertyKey[] = ['nodes', 'sign_in', ISSUERS, ISSUERS_ALIAS, 'issuer_options']
+  const isSection = typeof value === 'object' && value !== null && !Array.isArray(value)
+  return isSection && !issues.some(({ path }) => path?.[0] && compared.includes(path[0]))
+}
+
 /** What no single key can know: keys that must agree with each other. */
 function checkCluster(section: z.output<typeof cluster>, context: z.RefinementCtx): void {
-  const complain = (path: string[], message: string) =>
-    context.addIssue({ code: 'custom', path, message })
+  const complain = complainer(context)
   const [first] = section.nodes
-  const unix = first !== undefined && 'path' in first.address
-  const local =
-    unix || (first !== undefined && isLoopback((first.address as { host: string }).host))
-  if (section.sign_in === 'peer' && !unix)
-    complain(['sign_in'], 'peer works over a unix socket only; give the node the path of one')
-  if (section.sign_in === 'forward' && first?.tls === undefined)
-    complain(
-      ['sign_in'],
-      "forward sends the user's token to the node; give the node tls: {ca_file}",
-    )
-  if (section.sign_in === 'trust' && !local && first?.tls === undefined)
-    complain(['sign_in'], 'trust needs a node on this machine, or tls: {ca_file}')
-  if (unix && first?.tls !== undefined)
-    complain(['nodes', '0', 'tls'], 'a unix socket takes no TLS')
-  const long = 'server.jwt_authentication.issuers.configuration'
-  const short = 'server.jwt_authentication.issuers'
-  if (section[long] !== undefined && section[short] !== undefined)
-    complain([short], `is an older name of ${long}; keep one of them`)
-  const names = (section[long] ?? section[short])?.names
+  if (first !== undefined) checkSignIn(section.sign_in, first, complain)
+  if (section[ISSUERS] !== undefined && section[ISSUERS_ALIAS] !== undefined)
+    complain([ISSUERS_ALIAS], `is an older name of ${ISSUERS}; keep one of them`)
+  const names = (section[ISSUERS] ?? section[ISSUERS_ALIAS])?.names
   for (const issuer of Object.keys(section.issuer_options))
     if (!names?.has(issuer))
       complain(
         ['issuer_options', issuer],
-        `${quote(issuer)} is not among the accepted issuers (${long})`,
+        `${shown(issuer)} is not among the accepted issuers; name it in ${ISSUERS}`,
       )
 }
 
-export interface Problem {
-  path: PropertyKey[]
-  message: string
-  /** The path names a key that is itself the mistake. */
-  key?: true
+function checkSignIn(signIn: SignIn, { address, tls }: NodeSection, complain: Complain): void {
+  const unix = 'path' in address
+  const here = unix || isLoopback(address.host)
+  if (signIn === 'peer' && !unix)
+    complain(['sign_in'], 'peer works over a unix socket only; give the node the path of one')
+  if (signIn === 'forward' && unix)
+    complain(
+      ['sign_in'],
+      "forward sends the user's token, over TLS only; give the node host:port and tls: {ca_file}",
+    )
+  if (signIn === 'forward' && !unix && tls === undefined)
+    complain(
+      ['sign_in'],
+      "forward sends the user's token to the node; give the node tls: {ca_file}",
+    )
+  if (signIn === 'trust' && !here && tls === undefined)
+    complain(['sign_in'], 'trust needs a node on this machine, or tls: {ca_file}')
+  if (unix && tls !== undefined)
+    complain(['nodes', 0, 'tls'], 'a unix socket takes no TLS; leave it out')
 }
 
-/** A schema's complaints as one line each; an unknown key is pointed at itself. */
-export function problems(error: z.ZodError): Problem[] {
-  return error.issues.flatMap((issue): Problem[] => {
-    const { path } = issue
-    if (issue.code === 'unrecognized_keys')
-      return issue.keys.map((key) => ({
-        path: [...path, key],
-        message: `unknown key ${quote(key)}`,
-        key: true,
-      }))
-    if (issue.code === 'invalid_type' && issue.input === undefined)
-      return [{ path, message: `${quote(String(path.at(-1) ?? ''))} is required` }]
-    return [{ path, message: issue.message }]
-  })
+type Complain = (path: PropertyKey[], message: string) => void
+
+function complainer(context: z.RefinementCtx): Complain {
+  return (path, message) => context.addIssue({ code: 'custom', path, message })
 }

@@ -1,24 +1,31 @@
 /**
- * The small value forms of the configuration file: durations, addresses, file modes. Each is read
- * from text once, with a sentence for what is wrong, and is a number or a record from then on.
+ * The small value forms of the configuration file: durations, addresses, file names and modes. Each
+ * is read from text once, with a sentence for what is wrong, and is a number or a record from then on.
  */
 import { isIP } from 'node:net'
 import { z } from 'zod'
+import { shown } from './mistakes.ts'
 
-const UNITS_MS: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 }
+const UNITS_MS = new Map([
+  ['ms', 1],
+  ['s', 1_000],
+  ['m', 60_000],
+  ['h', 3_600_000],
+])
+/** Below what a timer can wait: a longer one would fire at once. */
+const DURATION_MS_MAX = 24 * 24 * 3_600_000
 
 /** `15s`, `1m30s`, `500ms`: milliseconds. */
-export const duration = z.string().transform((text, context) => {
-  const parts = [...text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h)/g)]
-  if (parts.length === 0 || parts.map(([part]) => part).join('') !== text) {
-    context.addIssue(`${quote(text)} is not a duration; write one like 15s, 1m30s or 500ms`)
-    return z.NEVER
-  }
-  return parts.reduce(
-    (sum, [, count, unit]) => sum + Number(count) * (UNITS_MS[unit ?? ''] ?? 0),
-    0,
-  )
-})
+export const duration = form(
+  'a duration; write one like 15s, 1m30s or 500ms, at most 24 days (576h)',
+  parseDuration,
+)
+
+/** A duration that something waits for. */
+export const timeout = form(
+  'a time to wait; write one like 15s, 1m30s or 500ms, at least 1ms and at most 24 days (576h)',
+  (text) => parseDuration(text) || undefined,
+)
 
 export interface HostPort {
   host: string
@@ -26,35 +33,53 @@ export interface HostPort {
 }
 
 /** `host:port` or `[::1]:port`. */
-export const hostPort = z.string().transform((text, context): HostPort => {
-  const found = parseHostPort(text)
-  if (found !== undefined) return found
-  context.addIssue(`${quote(text)} is not an address; write host:port, like 127.0.0.1:26257`)
-  return z.NEVER
-})
+export const hostPort = form('an address; write host:port, like 127.0.0.1:26257', parseHostPort)
 
 /** `host:port`, or the absolute path of a unix socket. */
-export const nodeAddress = z.string().transform((text, context): HostPort | { path: string } => {
-  const found = text.startsWith('/') ? { path: text } : parseHostPort(text)
-  if (found !== undefined) return found
-  context.addIssue(
-    `${quote(text)} is not a node's address; write host:port or the path of its unix socket`,
-  )
-  return z.NEVER
-})
+export const nodeAddress = form(
+  "a node's address; write host:port or the path of its unix socket",
+  (text): HostPort | { path: string } | undefined =>
+    text.startsWith('/') ? { path: text } : parseHostPort(text),
+)
 
 /** An octal file mode in quotes, like '0770'. */
-export const fileMode = z.string().transform((text, context) => {
-  if (/^0[0-7]{3}$/.test(text)) return Number.parseInt(text, 8)
-  context.addIssue(
-    `${quote(text)} is not a file mode; write four octal digits in quotes, like '0770'`,
-  )
-  return z.NEVER
-})
+export const fileMode = form(
+  "a file mode; write four octal digits in quotes, like '0770'",
+  (text) => (/^0[0-7]{3}$/.test(text) ? Number.parseInt(text, 8) : undefined),
+)
+
+/** The name of a file. Its text in this place may be a key: it is never shown. */
+export const fileName = z
+  .string()
+  .regex(/^[^\n\0]+$/, 'write the path of the file; the gate reads the file itself')
 
 export function isLoopback(host: string): boolean {
   if (host === 'localhost' || host === '::1') return true
   return isIP(host) === 4 && host.startsWith('127.')
+}
+
+/** @param what - ends the sentence that begins with the value: `"x" is not …` */
+function form<T>(what: string, parse: (text: string) => T | undefined) {
+  const problem = (input: unknown) => `${shown(input)} is not ${what}`
+  const text = z.string({
+    error: ({ input }) => (input === undefined || input === null ? undefined : problem(input)),
+  })
+  return text.transform((input, context): T => {
+    const value = parse(input)
+    if (value !== undefined) return value
+    context.addIssue(problem(input))
+    return z.NEVER
+  })
+}
+
+function parseDuration(text: string): number | undefined {
+  const parts = [...text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h)/g)]
+  if (parts.length === 0 || parts.map(([part]) => part).join('') !== text) return undefined
+  const ms = parts.reduce(
+    (sum, [, count, unit]) => sum + Number(count) * (UNITS_MS.get(unit ?? '') ?? 0),
+    0,
+  )
+  return ms <= DURATION_MS_MAX ? Math.round(ms) : undefined
 }
 
 function parseHostPort(text: string): HostPort | undefined {
@@ -64,8 +89,4 @@ function parseHostPort(text: string): HostPort | undefined {
   const port = Number(digits)
   const host = ipv6 ?? name ?? ''
   return port <= 65_535 && (ipv6 === undefined || isIP(ipv6) === 6) ? { host, port } : undefined
-}
-
-export function quote(text: string): string {
-  return JSON.stringify(text.length <= 80 ? text : `${text.slice(0, 80)}…`)
 }

@@ -84,7 +84,7 @@ interface Site {
 
 /** A program that runs. `log` is its stderr, `tail` the last lines of that. */
 interface Program {
-  process: ChildProcessByStdio<Writable, null, Readable>
+  child: ChildProcessByStdio<Writable, null, Readable>
   log: Interface
   tail: string[]
   ended: Promise<number | null>
@@ -189,14 +189,14 @@ async function initialise(site: Site, sql: EmbeddedPostgresOptions['sql']): Prom
 async function run(site: Site, name: string, args: string[], input: string): Promise<void> {
   const program = begin(site, name, args, false)
   // It may end before it has read everything; its exit code tells.
-  program.process.stdin.on('error', () => undefined)
-  program.process.stdin.end(input)
+  program.child.stdin.on('error', () => undefined)
+  program.child.stdin.end(input)
   const code = await program.ended
   if (code !== 0) throw endedBadly(name, program.tail)
 }
 
 function begin(site: Site, name: string, args: string[], detached: boolean): Program {
-  const process = spawn(join(site.bin, name), args, {
+  const child = spawn(join(site.bin, name), args, {
     ...site.as,
     cwd: site.dir,
     env: ENVIRONMENT,
@@ -204,18 +204,18 @@ function begin(site: Site, name: string, args: string[], detached: boolean): Pro
     stdio: ['pipe', 'ignore', 'pipe'],
   })
   const tail: string[] = []
-  const log = createInterface({ input: process.stderr }).on('line', (line) => {
+  const log = createInterface({ input: child.stderr }).on('line', (line) => {
     tail.push(line)
     if (tail.length > TAIL_LINES) tail.shift()
   })
   // Not `exit`: `close` waits for stderr, which a server's own children hold open too.
-  const ended = once(process, 'close').then(
-    () => process.exitCode,
+  const ended = once(child, 'close').then(
+    () => child.exitCode,
     (thrown: unknown) => {
       throw cannotRun(site, thrown)
     },
   )
-  return { process, log, tail, ended }
+  return { child, log, tail, ended }
 }
 
 function cannotRun(site: Site, thrown: unknown): Failure {
@@ -271,7 +271,7 @@ async function launch(site: Site, o: EmbeddedPostgresOptions): Promise<EmbeddedP
     await shutDown(server)
     throw failed(`PostgreSQL was not ready after ${READY_MS / 1000} s\n${server.tail.join('\n')}`)
   }
-  const pid = server.process.pid
+  const pid = server.child.pid
   if (first !== 'ready' || pid === undefined) throw notStarted(o.port, server.tail)
 
   let stopping: Promise<void> | undefined
@@ -287,8 +287,8 @@ async function launch(site: Site, o: EmbeddedPostgresOptions): Promise<EmbeddedP
 
 /** However we end, even by SIGKILL: then the shell reads the end of its input and stops the server. */
 function guard(site: Site, server: Program): void {
-  if (server.process.pid === undefined) return
-  const watch = ['-c', 'read _; kill -INT "$0"', String(server.process.pid)]
+  if (server.child.pid === undefined) return
+  const watch = ['-c', 'read _; kill -INT "$0"', String(server.child.pid)]
   const options = { ...site.as, cwd: site.dir, env: ENVIRONMENT, detached: true }
   const shell = spawn('/bin/sh', watch, { ...options, stdio: ['pipe', 'ignore', 'ignore'] })
   shell.on('error', () => undefined)
@@ -299,7 +299,7 @@ function guard(site: Site, server: Program): void {
 async function shutDown(server: Program): Promise<void> {
   const gone = server.ended.then(() => true)
   for (const [signal, ms] of SHUTDOWN) {
-    server.process.kill(signal)
+    server.child.kill(signal)
     if (await Promise.race([gone, delay(ms, false, { ref: false })])) return
   }
 }

@@ -38,11 +38,11 @@ const ALGORITHMS: Record<string, readonly string[]> = {
 }
 
 /** The members that make the public half; whatever else a JWK carries is left behind. */
-const PUBLIC_MEMBERS: Record<string, readonly string[]> = {
-  RSA: ['n', 'e'],
-  EC: ['crv', 'x', 'y'],
-  OKP: ['crv', 'x'],
-}
+const PUBLIC_MEMBERS = new Map<string, readonly string[]>([
+  ['RSA', ['n', 'e']],
+  ['EC', ['crv', 'x', 'y']],
+  ['OKP', ['crv', 'x']],
+])
 
 /** Reads a JWK Set, or a single JWK. */
 export function parseKeySet(document: unknown): KeySetResult {
@@ -75,7 +75,7 @@ function readKey(jwk: unknown): VerificationKey | string {
   if (!isRecord(jwk) || typeof jwk.kty !== 'string') return 'not a JSON Web Key'
   const { kty, kid, alg, use } = jwk
   if (kty === 'oct') return 'a symmetric key (oct) cannot be published, so nobody may sign with it'
-  const members = PUBLIC_MEMBERS[kty]
+  const members = PUBLIC_MEMBERS.get(kty)
   if (members === undefined) return `unknown key type ${JSON.stringify(kty)}`
   const missing = members.find((member) => typeof jwk[member] !== 'string')
   if (missing !== undefined) return `the member ${JSON.stringify(missing)} is missing`

@@ -5,6 +5,7 @@
  */
 import type { FailureCode } from '../failure.ts'
 import type { Principal } from '../identity/principal.ts'
+import { quotedList } from '../identity/quoted.ts'
 import type { Secret } from '../secret.ts'
 import { isReserved } from './reserved.ts'
 
@@ -46,22 +47,17 @@ export function decide(principal: Principal, ask: Ask, rules: Rules): Decision {
   if (!principal.audiences.some((audience) => rules.audiences.has(audience)))
     return deny(
       'invalid_audience',
-      `token issued with an audience of ${listed(principal.audiences)}`,
+      `token issued with an audience of ${quotedList(principal.audiences)}`,
     )
   if (ask.replication && !rules.replicationRoles.has(user)) return deny('replication_refused')
   return { granted: true, grant: { role: user, database, principal } }
 }
 
 function notThisUser(principal: Principal, user: string): string {
-  const names = listed(principal.names)
+  const names = quotedList(principal.names)
   return principal.mapped && principal.users.length === 0
     ? `the value ${names} for the issuer ${principal.issuer} is invalid`
     : `token issued for ${names} and login was for ${user}`
-}
-
-/** Go's way to print a list of strings. */
-function listed(values: readonly string[]): string {
-  return `[${values.join(' ')}]`
 }
 
 function deny(code: FailureCode, detail?: string): Decision {

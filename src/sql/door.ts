@@ -68,6 +68,10 @@ export async function openDoor(parts: DoorParts): Promise<Door> {
       onStop: (next) => {
         stop = next
       },
+    }).catch((thrown: unknown) => {
+      // Not even the refusal could be told: without a line in the log nobody goes on.
+      socket.destroy()
+      log.error({ request: id }, `the session ended without a word: ${String(thrown)}`)
     })
     live.set(socket, { stop: (why) => stop(why), over })
     socket.once('close', () => live.delete(socket))

@@ -4,26 +4,15 @@
  * Rule: what one side doesn't take, the other side doesn't send: nothing here grows.
  */
 import { asFailure, Failure } from '../failure.ts'
-import type { Leg, LegEnded, Side, Sink } from '../leg.ts'
+import type { Leg, LegEnded, Side } from '../leg.ts'
 import { Headers } from '../wire/headers.ts'
 import { Phase, type State, sessionPhase } from '../wire/phase.ts'
 
-export interface Relay {
-  ended: Promise<Ended>
-  readonly bytes: { toClient: number; toNode: number }
-  phase(): State | 'mid-message'
-  /** Puts a NoticeResponse between the node's messages, at the next place where one may stand. */
-  inject(notice: Buffer): void
-  /** Ends the session when nothing is owed either way and no transaction is open. */
-  stopAtQuiet(why: Failure): void
-  /** Ends it now. */
-  stop(why: Failure): void
-}
-
+/** How a session came to its end. */
 export interface Ended {
   by: Side | 'gate'
   how: string
-  /** What to tell the client, where it isn't a side's own doing. */
+  /** What to tell the client, where nobody simply left. */
   why: Failure | undefined
   /** The client's stream stands between two messages: an ErrorResponse may follow. */
   atBoundary: boolean
@@ -33,131 +22,172 @@ export interface Ended {
 
 /** How far a pipelining client may be ahead (see `Phase.owed`); beyond it the client waits. */
 const OWED_MAX = 16_384
-/** A leg that was half closed and carries nothing for this long is over. */
+/** A session that a client has half closed and that carries nothing for this long is over. */
 const HALF_CLOSED_SILENCE_MS = 60_000
 
 const ERROR_RESPONSE = 'E'.charCodeAt(0)
 
-export function relay(client: Leg, node: Leg): Relay {
-  const phase = new Phase()
-  let lastFromNode = 0
-  const fromClient = new Headers('client', { header: (type) => phase.fromClient(type) })
-  const fromNode = new Headers('node', {
-    header(type, status) {
-      lastFromNode = type
-      phase.fromNode(type, status)
-    },
-  })
-  const bytes = { toClient: 0, toNode: 0 }
-  const injections: Buffer[] = []
-  const ended = Promise.withResolvers<Ended>()
-  let over = false
-  let stopping: Failure | undefined
-  let silence: NodeJS.Timeout | undefined
-  const flowToNode = backpressure(client, node)
-  const flowToClient = backpressure(node, client)
+/** Opened when both legs are signed in; it takes them over until `ended`. */
+export class Relay {
+  readonly ended: Promise<Ended>
+  readonly bytes = { toClient: 0, toNode: 0 }
+  readonly #phase = new Phase()
+  readonly #fromClient: Headers
+  readonly #fromNode: Headers
+  readonly #toNode: Flow
+  readonly #toClient: Flow
+  readonly #node: Leg
+  readonly #end: (ended: Ended) => void
+  #over = false
+  #lastFromNode = 0
+  #notices: Buffer[] = []
+  #stopping: Failure | undefined
+  #silence: NodeJS.Timeout | undefined
 
-  const finish = (by: Ended['by'], how: string, why?: Failure) => {
-    if (over) return
-    over = true
-    clearTimeout(silence)
-    const atBoundary = fromNode.atBoundary
-    const explained = lastFromNode === ERROR_RESPONSE
-    ended.resolve({ by, how, why, atBoundary, explained })
+  constructor(client: Leg, node: Leg) {
+    const { promise, resolve } = Promise.withResolvers<Ended>()
+    this.ended = promise
+    this.#end = resolve
+    this.#node = node
+    this.#toNode = new Flow(client, node)
+    this.#toClient = new Flow(node, client)
+    this.#fromClient = new Headers('client', { header: (type) => this.#phase.fromClient(type) })
+    this.#fromNode = new Headers('node', {
+      header: (type, status) => {
+        this.#lastFromNode = type
+        this.#phase.fromNode(type, status)
+      },
+    })
+    const broken = (how: LegEnded) => this.#finish(how.side, how.message)
+    client.flow({
+      chunk: (bytes) => this.#clientSays(bytes),
+      end: () => this.#clientLeaves(),
+      broken,
+    })
+    node.flow({ chunk: (bytes) => this.#nodeSays(bytes), end: () => this.#nodeLeaves(), broken })
   }
-  /** A step of the stream; what it throws is that side's breach of the protocol. */
-  const step = (side: Side, work: () => boolean): boolean => {
-    if (over) return false
-    silence?.refresh()
+
+  get phase(): State | 'mid-message' {
+    return sessionPhase(this.#phase, this.#fromClient, this.#fromNode)
+  }
+
+  /** Puts a NoticeResponse between the node's messages, at the next place where one may stand. */
+  inject(notice: Buffer): void {
+    if (this.#over) return
+    if (this.#fromNode.atBoundary) this.#toClient.write(notice)
+    else this.#notices.push(notice)
+  }
+
+  /** Ends the session once nothing is owed either way and no transaction is open. */
+  stopAtQuiet(why: Failure): void {
+    this.#stopping = why
+    this.#stopIfQuiet()
+  }
+
+  /** Ends it now. */
+  stop(why: Failure): void {
+    this.#finish('gate', why.message, why)
+  }
+
+  #clientSays(bytes: Buffer): boolean {
+    if (this.#over || !this.#read('client', this.#fromClient, bytes)) return false
+    this.bytes.toNode += bytes.length
+    const kept = this.#toNode.write(bytes)
+    if (this.#phase.owed > OWED_MAX) this.#toNode.hold('owed')
+    this.#stopIfQuiet()
+    return kept
+  }
+
+  #nodeSays(bytes: Buffer): boolean {
+    if (this.#over || !this.#read('node', this.#fromNode, bytes)) return false
+    this.bytes.toClient += bytes.length
+    if (this.#phase.owed < OWED_MAX / 2) this.#toNode.release('owed')
+    const kept = this.#notices.length === 0 ? this.#toClient.write(bytes) : this.#withNotices(bytes)
+    this.#stopIfQuiet()
+    return kept
+  }
+
+  /** @returns false where the bytes break the protocol; none of them goes on then. */
+  #read(side: Side, headers: Headers, bytes: Buffer): boolean {
+    this.#silence?.refresh()
     try {
-      return work()
+      headers.push(bytes)
+      return true
     } catch (thrown) {
       const breach = asFailure(thrown)
       const how = `the ${side} broke the protocol: ${breach.message}`
-      finish(side, how, side === 'client' ? breach : new Failure('node_protocol', { log: how }))
+      this.#finish(
+        side,
+        how,
+        side === 'client' ? breach : new Failure('node_protocol', { log: how }),
+      )
       return false
-    } finally {
-      if (stopping !== undefined && quiet()) finish('gate', stopping.message, stopping)
     }
   }
-  const quiet = () => sessionPhase(phase, fromClient, fromNode) === 'quiet'
-  const broken = (how: LegEnded) => finish(how.side, how.message)
 
-  const clientSink: Sink = {
-    chunk: (chunk) =>
-      step('client', () => {
-        fromClient.push(chunk)
-        bytes.toNode += chunk.length
-        flowToNode.write(chunk)
-        if (phase.owed > OWED_MAX) flowToNode.hold('owed')
-        return true
-      }),
-    end() {
-      node.socket.end()
-      silence = setTimeout(
-        () => finish('client', 'the client closed its side and the node fell silent'),
-        HALF_CLOSED_SILENCE_MS,
-      )
-    },
-    broken,
+  #withNotices(bytes: Buffer): boolean {
+    const boundary = this.#fromNode.lastBoundary
+    if (boundary < 0) return this.#toClient.write(bytes)
+    this.#toClient.write(bytes.subarray(0, boundary))
+    for (const notice of this.#notices.splice(0)) this.#toClient.write(notice)
+    this.#toClient.write(bytes.subarray(boundary))
+    return true
   }
-  const nodeSink: Sink = {
-    chunk: (chunk) =>
-      step('node', () => {
-        fromNode.push(chunk)
-        bytes.toClient += chunk.length
-        if (phase.owed < OWED_MAX / 2) flowToNode.release('owed')
-        if (injections.length === 0 || fromNode.lastBoundary < 0) return flowToClient.write(chunk)
-        flowToClient.write(chunk.subarray(0, fromNode.lastBoundary))
-        for (const notice of injections.splice(0)) flowToClient.write(notice)
-        flowToClient.write(chunk.subarray(fromNode.lastBoundary))
-        return true
-      }),
-    end: () =>
-      finish(
-        silence === undefined ? 'node' : 'client',
-        silence === undefined
-          ? 'the node closed the connection'
-          : 'the client closed the connection',
-      ),
-    broken,
+
+  /** The client may still read: the node answers what it was asked, then closes. */
+  #clientLeaves(): void {
+    this.#node.socket.end()
+    const how = 'the client closed its side, and the node fell silent'
+    this.#silence = setTimeout(() => this.#finish('client', how), HALF_CLOSED_SILENCE_MS)
   }
-  client.flow(clientSink)
-  node.flow(nodeSink)
-  return {
-    ended: ended.promise,
-    bytes,
-    phase: () => sessionPhase(phase, fromClient, fromNode),
-    inject(notice) {
-      if (fromNode.atBoundary && !over) flowToClient.write(notice)
-      else injections.push(notice)
-    },
-    stopAtQuiet(why) {
-      stopping = why
-      if (quiet()) finish('gate', why.message, why)
-    },
-    stop: (why) => finish('gate', why.message, why),
+
+  #nodeLeaves(): void {
+    if (this.#silence === undefined) this.#finish('node', 'the node closed the connection')
+    else this.#finish('client', 'the client closed the connection')
+  }
+
+  #stopIfQuiet(): void {
+    if (this.#stopping !== undefined && this.phase === 'quiet') this.stop(this.#stopping)
+  }
+
+  #finish(by: Ended['by'], how: string, why?: Failure): void {
+    if (this.#over) return
+    this.#over = true
+    clearTimeout(this.#silence)
+    const explained = this.#lastFromNode === ERROR_RESPONSE
+    this.#end({ by, how, why, atBoundary: this.#fromNode.atBoundary, explained })
   }
 }
 
-/** Writes from one leg to the other; a full one stops the first one's reading. */
-function backpressure(from: Leg, to: Leg) {
-  const holds = new Set<string>()
-  const release = (why: string) => {
-    if (holds.delete(why) && holds.size === 0) from.socket.resume()
+/** One direction: writes to a leg, and stops the other one's reading while that is too much. */
+class Flow {
+  readonly #from: Leg
+  readonly #to: Leg
+  #full = false
+  #owed = false
+
+  constructor(from: Leg, to: Leg) {
+    this.#from = from
+    this.#to = to
+    to.socket.on('drain', () => this.release('full'))
   }
-  const hold = (why: string) => {
-    if (holds.size === 0) from.socket.pause()
-    holds.add(why)
+
+  /** @returns whether the chunk's memory is still needed: the socket hasn't taken it yet. */
+  write(bytes: Buffer): boolean {
+    if (!this.#to.socket.write(bytes)) this.hold('full')
+    return this.#to.socket.writableLength > 0
   }
-  to.socket.on('drain', () => release('full'))
-  return {
-    hold,
-    release,
-    /** @returns whether the chunk's memory is still needed: the socket hasn't taken it yet. */
-    write(chunk: Buffer): boolean {
-      if (!to.socket.write(chunk)) hold('full')
-      return to.socket.writableLength > 0
-    },
+
+  hold(why: 'full' | 'owed'): void {
+    if (!this.#full && !this.#owed) this.#from.socket.pause()
+    if (why === 'full') this.#full = true
+    else this.#owed = true
+  }
+
+  release(why: 'full' | 'owed'): void {
+    if (!this.#full && !this.#owed) return
+    if (why === 'full') this.#full = false
+    else this.#owed = false
+    if (!this.#full && !this.#owed) this.#from.socket.resume()
   }
 }

@@ -3,119 +3,130 @@
  * tells it what happened; it decides nothing. A token never comes here.
  */
 import type { Socket } from 'node:net'
-import type { SessionParameters } from '../cluster/connect.ts'
 import type { Failure } from '../failure.ts'
 import type { Principal } from '../identity/principal.ts'
+import type { Metric, ToPrimary } from '../peers/messages.ts'
 import type { Grant } from '../policy/decide.ts'
-import type { Connection, Identity } from '../telemetry/events.ts'
-import type { Report as WireReport } from '../wire/server_messages.ts'
+import type { AuditEvent, Connection, Happening, Identity } from '../telemetry/events.ts'
+import type { Logger } from '../telemetry/log.ts'
+import type { Report as Said } from '../wire/server_messages.ts'
 import type { Asked } from './ask.ts'
 import type { Ended } from './relay.ts'
-import type { SessionParts } from './session.ts'
 
-const METHOD = { Method: 'jwt_token' } as const
-
-export interface Report {
-  asked(asked: Asked, encrypted: boolean): void
-  identified(principal: Principal): void
-  granted(grant: Grant): void
-  opened(): void
-  ended(ended: Ended, bytes: { toClient: number; toNode: number }): void
-  refused(failure: Failure): void
-  closed(): void
-  /** The startup parameters for the node, with the client's address. */
-  about(asked: Asked): SessionParameters
-  /** What the client is told: the failure's sentence and the request id. */
-  refusal(failure: Failure): WireReport
+export interface Observers {
+  id: string
+  cluster: { name: string; node: { name: string } }
+  tell(message: ToPrimary): void
+  log: Logger
+  now(): number
 }
 
-export function openReport(
-  socket: Socket,
-  parts: Pick<SessionParts, 'id' | 'cluster' | 'tell' | 'now' | 'log'>,
-): Report {
-  const { id, cluster, tell, now, log } = parts
-  const startedMs = now()
-  const connection = describe(socket, id, cluster.name)
-  let known = false
-  let identity: Identity | undefined
-  let openedMs = 0
-  const seconds = () => (now() - startedMs) / 1000
-  tell({ kind: 'metric', metric: { name: 'connection_opened' } })
+/** Opened with the connection, closed with it. */
+export class Report {
+  readonly #observers: Observers
+  readonly #connection: Connection
+  readonly #startedMs: number
+  #openedMs = 0
+  #asked = false
+  #identity: Identity | undefined
 
-  return {
-    asked({ ask, applicationName }, encrypted) {
-      known = true
-      connection.User = ask.user
-      connection.Database = ask.database
-      connection.ApplicationName = applicationName
-      if (connection.Network === 'tcp') connection.Transport = encrypted ? 'hostssl' : 'host'
-    },
-    identified(principal) {
-      identity = identify(principal)
-    },
-    granted(grant) {
-      if (identity === undefined) return
-      const Info = `JWT authentication succeeded; signing in to node ${cluster.node.name} as ${grant.role}`
-      const EventType = 'client_authentication_info'
-      tell({ kind: 'audit', event: { EventType, ...connection, ...METHOD, ...identity, Info } })
-    },
-    opened() {
-      openedMs = now()
-      tell({ kind: 'metric', metric: { name: 'login', result: 'ok', seconds: seconds() } })
-      tell({ kind: 'metric', metric: { name: 'session_opened' } })
-      if (identity === undefined) return
-      const about = { Node: cluster.node.name, Duration: openedMs - startedMs }
-      const EventType = 'client_authentication_ok'
-      tell({ kind: 'audit', event: { EventType, ...connection, ...METHOD, ...identity, ...about } })
-    },
-    ended(ended, bytes) {
-      tell({ kind: 'metric', metric: { name: 'session_closed' } })
-      const relayed = { name: 'relayed' } as const
-      tell({
-        kind: 'metric',
-        metric: { ...relayed, direction: 'to_client', bytes: bytes.toClient },
-      })
-      tell({ kind: 'metric', metric: { ...relayed, direction: 'to_node', bytes: bytes.toNode } })
-      if (identity === undefined) return
-      const about = {
-        Duration: now() - openedMs,
-        Ended: ended.how,
-        BytesToClient: bytes.toClient,
-        BytesToNode: bytes.toNode,
-      }
-      const EventType = 'client_session_end'
-      tell({ kind: 'audit', event: { EventType, ...connection, ...METHOD, ...identity, ...about } })
-    },
-    refused(failure) {
-      const { code, row, message, detail } = failure
-      const said = [message, detail, failure.log].filter((part) => part !== undefined)
-      log[row.level]({ request: id, failure: code, user: connection.User }, said.join('; '))
-      tell({ kind: 'metric', metric: { name: 'login', result: code, seconds: seconds() } })
-      if (!known) return
-      const about = {
-        Reason: row.reason,
-        Failure: code,
-        Sqlstate: row.sqlstate,
-        Detail: said.join('; '),
-      }
-      const EventType = 'client_authentication_failed'
-      tell({ kind: 'audit', event: { EventType, ...connection, ...METHOD, ...identity, ...about } })
-    },
-    closed() {
-      tell({ kind: 'metric', metric: { name: 'connection_closed' } })
-    },
-    about({ options, replication, others }) {
-      const remoteAddress = connection.RemoteAddress || undefined
-      return { options, replication, others, remoteAddress }
-    },
-    refusal({ row, message, detail }) {
-      const hint = [row.hint, `request id: ${id}`].filter((part) => part !== undefined).join('\n')
-      return { severity: 'FATAL', sqlstate: row.sqlstate, message, detail, hint }
-    },
+  constructor(socket: Socket, observers: Observers) {
+    this.#observers = observers
+    this.#connection = describe(socket, observers)
+    this.#startedMs = observers.now()
+    this.#count({ name: 'connection_opened' })
+  }
+
+  /** `host:port` of the client; empty on a unix socket. */
+  get remoteAddress(): string {
+    return this.#connection.RemoteAddress
+  }
+
+  asked({ ask, applicationName }: Asked, encrypted: boolean): void {
+    const connection = this.#connection
+    this.#asked = true
+    connection.User = ask.user
+    connection.Database = ask.database
+    connection.ApplicationName = applicationName
+    if (connection.Network === 'tcp') connection.Transport = encrypted ? 'hostssl' : 'host'
+  }
+
+  identified(principal: Principal): void {
+    this.#identity = identify(principal)
+  }
+
+  granted({ role }: Grant): void {
+    const { node } = this.#observers.cluster
+    const Info = `JWT authentication succeeded; signing in to node ${node.name} as ${role}`
+    if (this.#identity === undefined) return
+    this.#audit({ EventType: 'client_authentication_info', ...this.#identity, Info })
+  }
+
+  opened(): void {
+    this.#openedMs = this.#observers.now()
+    const Duration = this.#openedMs - this.#startedMs
+    this.#count({ name: 'login', result: 'ok', seconds: Duration / 1000 })
+    this.#count({ name: 'session_opened' })
+    const Node = this.#observers.cluster.node.name
+    if (this.#identity === undefined) return
+    this.#audit({ EventType: 'client_authentication_ok', ...this.#identity, Node, Duration })
+  }
+
+  ended({ how }: Ended, bytes: { toClient: number; toNode: number }): void {
+    this.#count({ name: 'session_closed' })
+    this.#count({ name: 'relayed', direction: 'to_client', bytes: bytes.toClient })
+    this.#count({ name: 'relayed', direction: 'to_node', bytes: bytes.toNode })
+    if (this.#identity === undefined) return
+    this.#audit({
+      EventType: 'client_session_end',
+      ...this.#identity,
+      Duration: this.#observers.now() - this.#openedMs,
+      Ended: how,
+      BytesToClient: bytes.toClient,
+      BytesToNode: bytes.toNode,
+    })
+  }
+
+  /** Who was refused before saying its name is in the log alone. */
+  refused({ code, row, message, detail, log }: Failure): void {
+    const { id, now } = this.#observers
+    const Detail = [message, detail, log].filter((part) => part !== undefined).join('; ')
+    const about = { request: id, failure: code, user: this.#connection.User }
+    this.#observers.log[row.level](about, Detail)
+    this.#count({ name: 'login', result: code, seconds: (now() - this.#startedMs) / 1000 })
+    if (!this.#asked) return
+    this.#audit({
+      EventType: 'client_authentication_failed',
+      ...this.#identity,
+      Reason: row.reason,
+      Failure: code,
+      Sqlstate: row.sqlstate,
+      Detail,
+    })
+  }
+
+  closed(): void {
+    this.#count({ name: 'connection_closed' })
+  }
+
+  /** What the client is told: the failure's sentence, and the way to its line in the log. */
+  refusal({ row, message, detail }: Failure): Said {
+    const request = `request id: ${this.#observers.id}`
+    const hint = row.hint === undefined ? request : `${row.hint}\n${request}`
+    return { severity: 'FATAL', sqlstate: row.sqlstate, message, detail, hint }
+  }
+
+  #count(metric: Metric): void {
+    this.#observers.tell({ kind: 'metric', metric })
+  }
+
+  #audit(happening: Happening): void {
+    const event: AuditEvent = { ...happening, ...this.#connection, Method: 'jwt_token' }
+    this.#observers.tell({ kind: 'audit', event })
   }
 }
 
-function describe(socket: Socket, id: string, cluster: string): Connection {
+function describe(socket: Socket, { id, cluster }: Observers): Connection {
   const { remoteAddress: address, remotePort: port, remoteFamily: family } = socket
   const tcp = address !== undefined && port !== undefined
   return {
@@ -123,7 +134,7 @@ function describe(socket: Socket, id: string, cluster: string): Connection {
     Network: tcp ? 'tcp' : 'unix',
     RemoteAddress: tcp ? `${family === 'IPv6' ? `[${address}]` : address}:${port}` : '',
     Transport: tcp ? 'host' : 'local',
-    Cluster: cluster,
+    Cluster: cluster.name,
     User: '',
     Database: '',
     ApplicationName: '',

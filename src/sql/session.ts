@@ -25,8 +25,8 @@ import {
 import { type Asked, readAsk } from './ask.ts'
 import type { CancelKeys } from './cancel_keys.ts'
 import { type Entrance, handshake } from './handshake.ts'
-import { type Ended, relay } from './relay.ts'
-import { openReport, type Report } from './report.ts'
+import { type Ended, Relay } from './relay.ts'
+import { Report } from './report.ts'
 
 /** A cluster as the door sees it: whom it believes, whom it lets in, where it is. */
 export interface Cluster {
@@ -62,7 +62,7 @@ export async function serve(socket: Socket, parts: SessionParts): Promise<void> 
   )
   parts.onStop((why) => login.abort(why))
   const client = new Leg(socket, 'client', login.signal)
-  const report = openReport(socket, parts)
+  const report = new Report(socket, parts)
   try {
     const hello = await handshake(client, parts.entrance)
     if (hello.kind === 'cancel') return parts.cancel(hello.key)
@@ -72,7 +72,12 @@ export async function serve(socket: Socket, parts: SessionParts): Promise<void> 
     report.identified(principal)
     const grant = permit(principal, token, asked, parts.cluster)
     report.granted(grant)
-    const node = await connect(grant, parts.cluster.node, report.about(asked), login.signal)
+    const node = await connect(
+      grant,
+      parts.cluster.node,
+      { ...asked, remoteAddress: report.remoteAddress },
+      login.signal,
+    )
     clearTimeout(timer)
     await attend(client, node, report, parts)
   } catch (thrown) {
@@ -118,10 +123,10 @@ async function attend(client: Leg, session: NodeSession, report: Report, parts: 
     if (cancel !== undefined) client.send(backendKeyData(cancel.key))
     client.send(opening.readyForQuery)
     report.opened()
-    const passing = relay(client, node)
-    parts.onStop((why) => passing.stop(why))
-    const ended = await passing.ended
-    report.ended(ended, passing.bytes)
+    const relay = new Relay(client, node)
+    parts.onStop((why) => relay.stop(why))
+    const ended = await relay.ended
+    report.ended(ended, relay.bytes)
     client.close(lastWords(ended, report))
   } finally {
     cancel?.revoke()

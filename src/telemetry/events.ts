@@ -5,7 +5,7 @@
  */
 import type { Reason } from '../failure.ts'
 
-/** Fields that every event has. */
+/** Fields that every event has. Durations are in milliseconds. */
 export interface Connection {
   /** Also in the HINT of every refusal: the way from a user's screen to this line. */
   SessionID: string
@@ -30,24 +30,26 @@ export interface Identity {
   TokenExpiry: number
 }
 
-export type AuditEvent = Connection & { Method: 'jwt_token' } & (
-    | ({ EventType: 'client_authentication_info'; Info: string } & Identity)
-    | ({ EventType: 'client_authentication_ok'; Node: string; Duration: number } & Identity)
-    | ({
-        EventType: 'client_authentication_failed'
-        Reason: Reason
-        /** The failure's code in docs/failures.md. */
-        Failure: string
-        Sqlstate: string
-        /** What the client was told, and what only the log is told. */
-        Detail: string
-      } & Partial<Identity>)
-    | ({
-        EventType: 'client_session_end'
-        Duration: number
-        /** Who ended it, and how. */
-        Ended: string
-        BytesToClient: number
-        BytesToNode: number
-      } & Identity)
-  )
+/** What happened. */
+export type Happening =
+  | ({ EventType: 'client_authentication_info'; Info: string } & Identity)
+  | ({ EventType: 'client_authentication_ok'; Node: string; Duration: number } & Identity)
+  | ({
+      EventType: 'client_authentication_failed'
+      Reason: Reason
+      /** The failure's code in docs/failures.md. */
+      Failure: string
+      Sqlstate: string
+      /** What the client was told, and what only the log is told. */
+      Detail: string
+    } & Partial<Identity>)
+  | ({
+      EventType: 'client_session_end'
+      Duration: number
+      /** Who ended it, and how. */
+      Ended: string
+      BytesToClient: number
+      BytesToNode: number
+    } & Identity)
+
+export type AuditEvent = Happening & Connection & { Method: 'jwt_token' }

@@ -41,13 +41,16 @@ const STATES: ReadonlyMap<number, State> = new Map([
 const ALONE = 1
 const BEHIND_ANSWERS = 2
 
-/** What is kept of a message: how it may be answered; the third bit tells like ones apart. */
+/** Extended messages stand right before it. */
+const BEHIND_EXTENDED = 4
+
+/** What is kept of a message: how it may be answered, and whether a copy may begin before it. */
 const COMMAND = BEHIND_ANSWERS
 const LONE_SYNC = ALONE
-/** Alone where the node's COPY swallowed the extended messages (CockroachDB goes on after that). */
-const SYNC_OF_EXTENDED = ALONE | BEHIND_ANSWERS
+/** Alone where a copy read the extended messages as its own: CockroachDB lives on after that. */
+const SYNC_OF_EXTENDED = ALONE | BEHIND_ANSWERS | BEHIND_EXTENDED
 /** Extended messages, a Query, this Sync: it may fail in closing what the first ones left open. */
-const LATE_SYNC = ALONE | BEHIND_ANSWERS | 4
+const LATE_SYNC = ALONE | BEHIND_ANSWERS
 /** CopyDone or CopyFail: never answered, but Syncs are read unanswered only before it. */
 const COPY_END = 0
 
@@ -109,7 +112,7 @@ export class Phase {
         return
       case QUERY:
       case FUNCTION_CALL:
-        this.#kept.push(COMMAND)
+        this.#kept.push(COMMAND | (this.#nextSync & BEHIND_EXTENDED))
         if (this.#nextSync === SYNC_OF_EXTENDED) this.#nextSync = LATE_SYNC
         return
       case COPY_DONE:
@@ -182,24 +185,25 @@ export class Phase {
       const kind = kept.kind(0)
       kept.drop()
       if (kind === LONE_SYNC) continue
-      if (kind !== LATE_SYNC) command = kind === COMMAND
-      heir = kind === COMMAND ? LONE_SYNC : kind
+      if (kind !== LATE_SYNC) command = kind !== SYNC_OF_EXTENDED
+      heir = (kind & ALONE) === 0 ? LONE_SYNC : kind
     }
     kept.take()
     if (heir !== LONE_SYNC) this.#bequeath(heir)
-    if (command) kept.putBack(COMMAND)
+    
   }
 
   /**
-   * The node is at a Query, or at an Execute before a Sync, and so past all that is kept before it.
-   * A copy's end right before the Sync may have come behind the Execute.
+   * The node is at a Query, or at an Execute before the next Query or Sync, and past all else that is
+   * kept before it. A copy's end right before that one may have come behind the Execute.
    */
   #dropAnswered(): void {
     const kept = this.#kept
     while (kept.length > 0) {
       const kind = kept.kind(0)
-      if (kind === COMMAND || kind === SYNC_OF_EXTENDED) return
-      if (kind === COPY_END && (kept.length === 1 || kept.kind(1) === SYNC_OF_EXTENDED)) return
+      const isEnd = kind === COPY_END
+      if (!isEnd && kind !== LONE_SYNC && kind !== LATE_SYNC) return
+      if (isEnd && (kept.length === 1 || (kept.kind(1) & BEHIND_EXTENDED) !== 0)) return
       kept.drop()
     }
   }

@@ -13,6 +13,8 @@ export interface TestGate {
   opsUrl: string
   /** A token that the gate accepts for this user. */
   token(sub: string, claims?: Record<string, unknown>): Promise<string>
+  /** Every token that `token` gave. */
+  minted: string[]
   /** The audit stream's events, and the log's lines, so far. */
   audit: Record<string, unknown>[]
   log: Record<string, unknown>[]
@@ -51,7 +53,68 @@ export async function startGate(options: GateOptions): Promise<TestGate> {
     '/etc/postern/server.key': server.keyPem,
     ...options.files,
   }
-  const config = {
+  const parsed = parseConfig(
+    '/etc/postern/postern.yaml',
+    JSON.stringify(gateConfig(options, key)),
+    {
+      env: () => undefined,
+      readFile(path) {
+        const text = files[path]
+        if (text === undefined) throw new Error('no such file')
+        return text
+      },
+    },
+  )
+  const audit = keepLines()
+  const log = keepLines()
+  const gate = await openGate(parsed, {
+    version: '0.0.0-test',
+    now: options.now ?? Date.now,
+    logTo: log.stream,
+    auditTo: audit.stream,
+  })
+  const [bound] = gate.addresses
+  const port = bound !== undefined && 'port' in bound ? bound.port : 0
+  const minted: string[] = []
+  let seen = 0
+  return {
+    port,
+    caPem: ca.certPem,
+    key,
+    opsUrl: `http://127.0.0.1:${gate.opsPort}`,
+    minted,
+    async token(sub, claims) {
+      const token = await mint(key, { claims: { ...goodClaims(sub), ...claims } })
+      minted.push(token)
+      return token
+    },
+    audit: audit.lines,
+    log: log.lines,
+    async event(type, matching = {}) {
+      return await expect
+        .poll(
+          () => {
+            const at = audit.lines.findIndex(
+              (line, index) =>
+                index >= seen &&
+                line.EventType === type &&
+                Object.entries(matching).every(([name, value]) => line[name] === value),
+            )
+            if (at >= 0) seen = at + 1
+            return audit.lines[at]
+          },
+          { timeout: 5_000, interval: 10 },
+        )
+        .toBeDefined()
+        .then(() => audit.lines[seen - 1] as Record<string, unknown>)
+    },
+    close: () => gate.close(new Failure('shutting_down')),
+  }
+}
+
+/** The configuration of a gate that believes the key; server.crt and server.key are beside it. */
+export function gateConfig(options: GateOptions, key: SigningKey): Record<string, unknown> {
+  return {
     listeners: [
       {
         address: '127.0.0.1:0',
@@ -75,53 +138,6 @@ export async function startGate(options: GateOptions): Promise<TestGate> {
     limits: options.limits ?? {},
     ops: { listen: '127.0.0.1:0' },
     log: { level: 'debug' },
-  }
-  const parsed = parseConfig('/etc/postern/postern.yaml', JSON.stringify(config), {
-    env: () => undefined,
-    readFile(path) {
-      const text = files[path]
-      if (text === undefined) throw new Error('no such file')
-      return text
-    },
-  })
-  const audit = keepLines()
-  const log = keepLines()
-  const gate = await openGate(parsed, {
-    version: '0.0.0-test',
-    now: options.now ?? Date.now,
-    logTo: log.stream,
-    auditTo: audit.stream,
-  })
-  const [bound] = gate.addresses
-  const port = bound !== undefined && 'port' in bound ? bound.port : 0
-  let seen = 0
-  return {
-    port,
-    caPem: ca.certPem,
-    key,
-    opsUrl: `http://127.0.0.1:${gate.opsPort}`,
-    token: (sub, claims) => mint(key, { claims: { ...goodClaims(sub), ...claims } }),
-    audit: audit.lines,
-    log: log.lines,
-    async event(type, matching = {}) {
-      return await expect
-        .poll(
-          () => {
-            const at = audit.lines.findIndex(
-              (line, index) =>
-                index >= seen &&
-                line.EventType === type &&
-                Object.entries(matching).every(([name, value]) => line[name] === value),
-            )
-            if (at >= 0) seen = at + 1
-            return audit.lines[at]
-          },
-          { timeout: 5_000, interval: 10 },
-        )
-        .toBeDefined()
-        .then(() => audit.lines[seen - 1] as Record<string, unknown>)
-    },
-    close: () => gate.close(new Failure('shutting_down')),
   }
 }
 

@@ -1,0 +1,257 @@
+/** The relay between two real sockets: pressure, half-closes, deaths, notices, and stopping in time. */
+import { once } from 'node:events'
+import { connect, createServer, type Socket } from 'node:net'
+import { afterEach, describe, expect, it } from 'vitest'
+import { Failure } from '../../src/failure.ts'
+import { Leg } from '../../src/leg.ts'
+import { Relay } from '../../src/sql/relay.ts'
+import { readyForQuery } from '../support/scripted_node.ts'
+import { message, query, uint32 } from '../support/wire_client.ts'
+
+interface Ends {
+  /** What the client and the node hold in their hands. */
+  client: Socket
+  node: Socket
+  relay: Relay
+  legs: { client: Leg; node: Leg }
+}
+
+const open: Socket[] = []
+afterEach(() => {
+  for (const socket of open.splice(0)) socket.destroy()
+})
+
+async function pair(): Promise<[Socket, Socket]> {
+  const server = createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const bound = server.address()
+  const port = typeof bound === 'object' && bound !== null ? bound.port : 0
+  const outer = connect({ host: '127.0.0.1', port, allowHalfOpen: true })
+  const [inner] = (await once(server, 'connection')) as [Socket]
+  server.close()
+  open.push(outer, inner)
+  outer.on('error', () => undefined)
+  return [outer, inner]
+}
+
+async function openRelay(): Promise<Ends> {
+  const { signal } = new AbortController()
+  const [client, clientInner] = await pair()
+  const [node, nodeInner] = await pair()
+  const legs = {
+    client: new Leg(clientInner, 'client', signal),
+    node: new Leg(nodeInner, 'node', signal),
+  }
+  return { client, node, legs, relay: new Relay(legs.client, legs.node) }
+}
+
+const notice = message('N', 'SNOTICE\0Mhello\0\0')
+const why = new Failure('shutting_down')
+
+describe('the end of a session', () => {
+  it.each<[string, (ends: Ends) => void, object]>([
+    [
+      'the client leaves, the node follows',
+      ({ client, node }) => {
+        node.once('end', () => node.end()).resume()
+        client.end(message('X', ''))
+      },
+      { by: 'client', how: 'the client closed the connection' },
+    ],
+    [
+      'the node leaves',
+      ({ node }) => node.end(),
+      { by: 'node', how: 'the node closed the connection', atBoundary: true, explained: false },
+    ],
+    [
+      'the node leaves with a reason',
+      ({ node }) => node.end(message('E', 'SFATAL\0\0')),
+      { by: 'node', explained: true },
+    ],
+    [
+      'the node leaves in the middle of a row',
+      ({ node }) => node.end(message('D', 'abc').subarray(0, 6)),
+      { by: 'node', atBoundary: false },
+    ],
+    [
+      'the client is reset',
+      ({ client }) => client.resetAndDestroy(),
+      { by: 'client', how: 'the client broke the connection: ECONNRESET' },
+    ],
+    [
+      'the node is reset',
+      ({ node }) => node.resetAndDestroy(),
+      { by: 'node', how: 'the node broke the connection: ECONNRESET' },
+    ],
+    [
+      'the client breaks the framing',
+      ({ client }) => client.write(Buffer.concat([Buffer.from('Q'), uint32(2)])),
+      { by: 'client', why: expect.objectContaining({ code: 'protocol_violation' }) },
+    ],
+    ['the gate stops it', ({ relay }) => relay.stop(why), { by: 'gate', why }],
+  ])('%s', async (_name, act, ended) => {
+    const ends = await openRelay()
+    act(ends)
+    expect(await ends.relay.ended).toMatchObject(ended)
+  })
+
+  it('lets a half-closed client read what it asked for', async () => {
+    const { client, node, relay } = await openRelay()
+    const answer = Buffer.concat([message('D', 'x'.repeat(100_000)), readyForQuery()])
+    node.once('end', () => node.end(answer)).resume()
+    client.end(query('select 1'))
+    const chunks: Buffer[] = []
+    client.on('data', (chunk: Buffer) => chunks.push(chunk))
+    expect(await relay.ended).toMatchObject({ by: 'client' })
+    await expect.poll(() => Buffer.concat(chunks).equals(answer)).toBe(true)
+  })
+})
+
+describe('pressure', () => {
+  const flood = (to: Socket, type: string, megabytes: number) => {
+    const row = message(type, 'r'.repeat(64 * 1024))
+    let left = (megabytes * 1024 * 1024) / row.length
+    let sent = 0
+    const more = () => {
+      while (left-- > 0) {
+        sent += row.length
+        if (!to.write(row)) return void to.once('drain', more)
+      }
+    }
+    more()
+    return () => sent
+  }
+
+  it.each([
+    ['a client that does not read', 'node', 'client'],
+    ['a node that does not read', 'client', 'node'],
+  ] as const)('stops the other side: %s', async (_name, from, to) => {
+    const { relay, legs, ...ends } = await openRelay()
+    ends[to].pause()
+    const sent = flood(ends[from], from === 'node' ? 'D' : 'd', 64)
+    let before = -1
+    while (before !== sent()) {
+      before = sent()
+      await new Promise((resolve) => setTimeout(resolve, 100))
+    }
+    expect(sent()).toBeLessThan(32 * 1024 * 1024)
+    expect(legs[to].socket.writableLength).toBeLessThan(256 * 1024)
+    let received = 0
+    ends[to].on('data', (chunk: Buffer) => {
+      received += chunk.length
+    })
+    ends[to].resume()
+    await expect
+      .poll(() => received === sent() && received > 60 * 1024 * 1024, { timeout: 5_000 })
+      .toBe(true)
+  })
+
+  it('lets a client that pipelines without an end wait for answers', async () => {
+    const { client, node, relay } = await openRelay()
+    const pipeline = Buffer.concat(
+      Array.from({ length: 1_000 }, () => [query(''), message('S', '')]).flat(),
+    )
+    let seen = 0
+    node.on('data', (chunk: Buffer) => {
+      seen += chunk.length
+    })
+    for (let round = 0; round < 1_000; round++) client.write(pipeline)
+    let before = -1
+    while (before !== seen) {
+      before = seen
+      await new Promise((resolve) => setTimeout(resolve, 100))
+    }
+    expect(seen).toBeLessThan(pipeline.length * 200)
+    client.resume()
+    const pair = query('').length + message('S', '').length
+    const answer = Buffer.concat([message('I', ''), readyForQuery(), readyForQuery()])
+    let answered = 0
+    const answerAll = () => {
+      const due = Math.floor(seen / pair) - answered
+      answered += due
+      node.write(Buffer.concat(Array(due).fill(answer)))
+    }
+    node.on('data', answerAll)
+    answerAll()
+    await expect.poll(() => seen, { timeout: 10_000 }).toBe(pipeline.length * 1_000)
+    await expect.poll(() => relay.phase, { timeout: 5_000 }).toBe('quiet')
+  })
+})
+
+describe('inject', () => {
+  it.each<[string, Buffer[], number]>([
+    ['at once, where nothing is on its way', [readyForQuery()], 0],
+    [
+      'behind the message that is on its way',
+      [
+        message('D', 'abcdef').subarray(0, 7),
+        Buffer.concat([message('D', 'abcdef').subarray(7), readyForQuery()]),
+      ],
+      1,
+    ],
+    [
+      'and not into a header',
+      [Buffer.concat([message('D', 'ab'), Buffer.from('Z')]), readyForQuery().subarray(1)],
+      1,
+    ],
+  ])('puts a notice %s', async (_name, pieces, after) => {
+    const { client, node, relay } = await openRelay()
+    const received: Buffer[] = []
+    client.on('data', (chunk: Buffer) => received.push(chunk))
+    for (const [index, piece] of pieces.entries()) {
+      if (index === after) relay.inject(notice)
+      node.write(piece)
+      const size = pieces.slice(0, index + 1).reduce((sum, { length }) => sum + length, 0)
+      await expect.poll(() => Buffer.concat(received).length >= size).toBe(true)
+    }
+    const all = Buffer.concat(received)
+    const at = all.indexOf(notice)
+    expect(at).toBeGreaterThanOrEqual(0)
+    expect(Buffer.concat([all.subarray(0, at), all.subarray(at + notice.length)])).toEqual(
+      Buffer.concat(pieces),
+    )
+    expect(types(all)).toContain('N')
+  })
+})
+
+describe('stopAtQuiet', () => {
+  it.each<[string, string[], string]>([
+    ['a quiet session at once', [], 'I'],
+    ['a busy one when it is answered', ['I'], 'I'],
+    ['one in a transaction when that is over', ['T', 'E', 'I'], 'I'],
+  ])('ends %s', async (_name, statuses) => {
+    const { client, node, relay } = await openRelay()
+    client.resume()
+    let over = false
+    void relay.ended.then(() => {
+      over = true
+    })
+    let asked = 0
+    node.on('data', () => asked++)
+    if (statuses.length > 0) {
+      client.write(query('select 1'))
+      await expect.poll(() => asked).toBe(1)
+    }
+    relay.stopAtQuiet(why)
+    for (const [index, status] of statuses.entries()) {
+      await new Promise((resolve) => setTimeout(resolve, 20))
+      expect(over).toBe(false)
+      node.write(Buffer.concat([message('C', 'SELECT 1\0'), readyForQuery(status)]))
+      if (index === statuses.length - 1) break
+      await expect.poll(() => relay.phase).not.toBe('busy')
+      client.write(query('select 1'))
+      await expect.poll(() => asked).toBe(index + 2)
+    }
+    expect(await relay.ended).toMatchObject({ by: 'gate', why, atBoundary: true })
+  })
+})
+
+function types(bytes: Buffer): string {
+  let at = 0
+  let found = ''
+  while (at < bytes.length) {
+    found += String.fromCharCode(bytes.readUInt8(at))
+    at += 1 + bytes.readUInt32BE(at + 1)
+  }
+  return found
+}
