@@ -61,7 +61,8 @@ export async function openGate(config: Config, surroundings: Surroundings): Prom
     throw thrown
   }
   notReady = undefined
-  log.info({ version, listening: door.addresses, cluster: config.cluster.name }, 'the gate is open')
+  const cluster = config.cluster.name
+  log.info({ version, listening: door.addresses, ops: ops?.port, cluster }, 'the gate is open')
   return {
     addresses: door.addresses,
     opsPort: ops?.port,

@@ -87,7 +87,7 @@ export class Leg {
   }
 
   send(bytes: Buffer): void {
-    if (!this.socket.destroyed) this.socket.write(bytes)
+    if (this.socket.writable) this.socket.write(bytes)
   }
 
   /**
@@ -103,6 +103,9 @@ export class Leg {
         ALPNProtocols: ['postgresql'],
       })
       tls.disableRenegotiation()
+      // A bad record after the handshake is told so and in no other way, unless a tls.Server made
+      // the socket: without this the leg would be deaf, and open.
+      tls.on('_tlsError', this.#onError)
       return tls
     }, 'secure')
   }
@@ -114,16 +117,21 @@ export class Leg {
 
   async #upgrade(wrap: (raw: Socket) => TLSSocket, event: 'secure' | 'secureConnect') {
     const raw = this.socket
+    // Of an end that came before, and of an abort, TLS would never hear.
+    this.#signal.throwIfAborted()
+    if (this.#ended !== undefined) throw this.#ended
     raw.off('data', this.#onData)
     raw.off('end', this.#onEnd)
     raw.off('close', this.#onClose)
     const tls = wrap(raw)
     this.socket = tls
-    await new Promise<void>((resolve, reject) => {
-      this.#wait = { resolve, reject }
-      tls.once(event, () => this.#settle())
-      this.#listen(tls)
+    let secure = false
+    tls.once(event, () => {
+      secure = true
+      this.#settle()
     })
+    this.#listen(tls)
+    await this.#until(() => secure || undefined)
     this.encrypted = true
   }
 
@@ -131,29 +139,34 @@ export class Leg {
   flow(sink: Sink): void {
     this.#signal.removeEventListener('abort', this.#expire)
     this.#sink = sink
+    const ended = this.#ended
+    const broken = this.#broken
     const rest = this.#framing.rest()
+    // Before the sink is called: one that is full at once pauses the socket again.
+    if (ended === undefined) this.socket.resume()
     if (rest.length > 0) sink.chunk(rest)
-    if (this.#broken && this.#ended !== undefined) sink.broken(this.#ended)
-    else if (this.#ended !== undefined) sink.end()
-    else this.socket.resume()
+    if (ended === undefined) return
+    if (broken) sink.broken(ended)
+    else sink.end()
   }
 
   /** Our last words, then the end. Reads on for a moment: a reset would take the words back. */
   close(lastWords?: Buffer): void {
     if (this.#closing) return
     this.#closing = true
-    this.#signal.removeEventListener('abort', this.#expire)
     const { socket } = this
-    // In the middle of a TLS handshake there is no way to say anything.
-    if (socket.destroyed || (socket instanceof TLSSocket && !this.encrypted)) {
-      socket.destroy()
+    // In the middle of a TLS handshake, or after a bad record, there is no way to say anything.
+    if (this.#broken || socket.destroyed || (socket instanceof TLSSocket && !this.encrypted)) {
+      this.destroy()
       return
     }
+    this.#letGo()
     this.#sink = discard(socket)
     const destroyIn = (ms: number) => setTimeout(() => socket.destroy(), ms)
     let timer = destroyIn(FLUSH_MS)
     socket.once('close', () => clearTimeout(timer))
-    socket.end(lastWords ?? Buffer.alloc(0), () => {
+    if (lastWords !== undefined) this.send(lastWords)
+    socket.end(() => {
       clearTimeout(timer)
       if (this.#ended === undefined) timer = destroyIn(LINGER_MS)
       else socket.destroy()
@@ -163,7 +176,7 @@ export class Leg {
 
   /** Ends it without a word. */
   destroy(): void {
-    this.#signal.removeEventListener('abort', this.#expire)
+    this.#letGo()
     this.socket.destroy()
   }
 
@@ -174,6 +187,12 @@ export class Leg {
     if (this.#framing.size > WAITING_BYTES_MAX) this.socket.pause()
     this.#settle()
     return false
+  }
+
+  /** Of the deadline, and of what nobody will ask for any more: it may be half a token. */
+  #letGo(): void {
+    this.#signal.removeEventListener('abort', this.#expire)
+    this.#framing.wipe()
   }
 
   async #until<T>(take: () => T | undefined): Promise<T> {
@@ -221,13 +240,13 @@ export class Leg {
   }
 }
 
-/** The other side's end is ours. */
+/** The other side's end is ours. One that sends on and on is read no further, but still told. */
 function discard(socket: Socket): Sink {
   let bytes = 0
   return {
     chunk(chunk) {
       bytes += chunk.length
-      if (bytes > LINGER_BYTES_MAX) socket.destroy()
+      if (bytes > LINGER_BYTES_MAX) socket.pause()
       return false
     },
     end: () => void (socket.writableFinished && socket.destroy()),

@@ -5,12 +5,14 @@ import { tmpdir, userInfo } from 'node:os'
 import { runCli } from './cli/cli.ts'
 
 const stop = new AbortController()
-let signals = 0
+const TWICE_MS = 1_000
+let askedMs = 0
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
   process.on(signal, () => {
+    // npm passes a signal on that the terminal has sent us already: only a later one is a second one.
+    if (stop.signal.aborted && Date.now() - askedMs > TWICE_MS) process.exit(130)
+    if (!stop.signal.aborted) askedMs = Date.now()
     stop.abort()
-    // Who asks twice doesn't want to wait.
-    if (++signals > 1) process.exit(130)
   })
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))

@@ -1,5 +1,5 @@
 /** DOOR. The command line: which commands there are, and what their help says. One file a command. */
-import { Command, CommanderError } from 'commander'
+import { Command, CommanderError, InvalidArgumentError } from 'commander'
 import { FAILURES } from '../failure.ts'
 import { DEV_PORT, dev } from './dev.ts'
 import { serve } from './serve.ts'
@@ -87,5 +87,5 @@ function seconds(text: string): number {
 function bounded(text: string, least: number, most: number, what: string): number {
   const value = Number(text)
   if (/^\d+$/.test(text) && value >= least && value <= most) return value
-  throw new CommanderError(FAILURES.usage.exit, 'usage', `${JSON.stringify(text)} is not ${what}`)
+  throw new InvalidArgumentError(`write ${what}`)
 }

@@ -34,6 +34,7 @@ export async function dev({ port, data }: DevOptions, world: World): Promise<voi
   try {
     say('Starting PostgreSQL 18 …')
     node = await startNode(home, world)
+    if (world.stop.aborted) return
     const issuer = await keepIssuer(home)
     const files = await writeFiles(home, node, issuer, port)
     say('Opening the gate …')
@@ -46,7 +47,7 @@ export async function dev({ port, data }: DevOptions, world: World): Promise<voi
     const trials = await selfTest({ port, caPem: files.caPem }, issuer, world.now())
     const exp = Math.floor(world.now() / 1000) + TOKEN_SECONDS
     const token = await sign(issuer, { sub: 'maxroach', exp }, world.now())
-    say(welcome({ port, data, files, token, trials, logs: home.dir }, world))
+    say(welcome({ port, home, files, token, trials }, world))
     const failed = trials.filter((trial) => !trial.asWanted)
     if (failed.length > 0) throw failedTrials(failed)
     await untilStopped(node, world)
@@ -110,17 +111,19 @@ async function writeFiles(
 
 interface Welcome {
   port: number
-  data: string | undefined
+  home: Home
   files: Files
   token: string
   trials: Trial[]
-  logs: string
 }
 
-function welcome({ port, data, files, token, trials, logs }: Welcome, world: World): string {
-  const query = `sslmode=verify-full&sslrootcert=${files.caFile}&options=--crdb:jwt_auth_enabled%3Dtrue`
+function welcome({ port, home, files, token, trials }: Welcome, world: World): string {
+  const { dir, temporary } = home
+  const ca = files.caFile.split('/').map(encodeURIComponent).join('/')
+  const query = `sslmode=verify-full&sslrootcert=${ca}&options=--crdb:jwt_auth_enabled%3Dtrue`
   const url = `postgresql://maxroach@127.0.0.1:${port}/defaultdb?${query}`
-  const flags = `${port === DEV_PORT ? '' : ` --port ${port}`}${data === undefined ? '' : ` --data ${data}`}`
+  // npm runs in the clone: a relative directory would be another one there.
+  const flags = `${port === DEV_PORT ? '' : ` --port ${port}`}${temporary ? '' : ` --data ${word(dir)}`}`
   return `
 ${bold(world, 'The gate has tried itself:')}
 
@@ -137,16 +140,21 @@ PGPASSWORD=$(${command(world)} token --sub maxroach${flags})
 
 CA certificate   ${files.caFile}
 Configuration    ${files.config}
-Log and audit    ${join(logs, 'postern.log')}, ${join(logs, 'audit.log')}
+Log and audit    ${join(dir, 'postern.log')}, ${join(dir, 'audit.log')}
 
-Ctrl-C ends it${data === undefined ? ' and removes everything' : `; the data stay in ${data}`}.`
+Ctrl-C ends it${temporary ? ' and removes everything' : `; the data stay in ${dir}`}.`
 }
 
 /** A clone runs its sources through npm, which finds the pinned Node; an installed one has its name. */
 function command({ program }: World): string {
   return program.endsWith('.ts')
-    ? `npm run -s --prefix ${join(program, '../..')} postern --`
+    ? `npm run -s --prefix ${word(join(program, '../..'))} postern --`
     : 'postern'
+}
+
+/** As a shell reads it. */
+function word(text: string): string {
+  return /^[\w%+,./:=@-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
 }
 
 function table(trials: Trial[]): string {

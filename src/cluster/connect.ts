@@ -61,6 +61,9 @@ function explained(thrown: unknown, grant: Grant, node: Node): unknown {
     return new Failure('node_signin_failed', { log: `node ${node.name}: ${thrown.message}` })
   if (thrown instanceof Failure && thrown.code === 'message_too_large')
     return new Failure('node_protocol', { log: `node ${node.name}: ${thrown.message}` })
+  // The leg's bound on messages; the client's own would be told to the client.
+  if (thrown instanceof Failure && thrown.code === 'message_too_large')
+    return new Failure('node_protocol', { log: `node ${node.name}: ${thrown.message}` })
   if (!(thrown instanceof NodeRefused)) return thrown
   const { refusal, response } = thrown
   const log = `node ${node.name} refused ${JSON.stringify(grant.role)}: ${thrown.message}`

@@ -44,7 +44,8 @@ function open(node: Node, signal: AbortSignal): { socket: Socket; leg: Leg } {
       callback(size: number): boolean {
         const filled = size === buffer.length && size < READ_BYTES_MAX
         const kept = leg.receive(buffer.subarray(0, size))
-        if (kept || filled) buffer = Buffer.allocUnsafeSlow(buffer.length * (filled ? 4 : 1))
+        const next = filled ? READ_BYTES_MAX : buffer.length
+        if (kept || filled) buffer = Buffer.allocUnsafeSlow(next)
         return true
       },
     },

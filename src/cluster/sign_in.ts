@@ -51,12 +51,14 @@ export async function signIn(
 ): Promise<Opening> {
   node.send(startupMessage(parameters))
   const said = opening()
+  let unsent = token
   for (let messages = 0; messages < MESSAGES_MAX; messages++) {
     const frame = await node.message(MESSAGE_BYTES_MAX)
     const message = decodeNodeMessage(frame)
     switch (message?.kind) {
       case 'cleartextPassword':
-        await answerPassword(node, token)
+        answerPassword(node, unsent)
+        unsent = undefined
         break
       case 'authenticationOk':
       case 'negotiate':
@@ -101,13 +103,13 @@ function opening() {
   }
 }
 
-async function answerPassword(node: Leg, token: Secret | undefined): Promise<void> {
+function answerPassword(node: Leg, token: Secret | undefined): void {
   if (token === undefined)
     throw failed("the node asks for a password, which this sign-in doesn't have")
   if (!node.encrypted) throw failed('the node asks for the token without TLS')
   const message = passwordMessage(token)
-  await new Promise((resolve) => node.socket.write(message, resolve))
-  message.fill(0)
+  // Not awaited: a node that doesn't read would outlast the deadline.
+  node.socket.write(message, () => message.fill(0))
 }
 
 function failed(log: string): Failure {

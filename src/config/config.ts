@@ -2,7 +2,7 @@
  * A configuration file becomes a Config: narrow values that nobody has to check again. Everything
  * that can be wrong with the file is found here, all at once, each with its place.
  */
-import { createSecureContext, type SecureContext } from 'node:tls'
+import type { SecureContext } from 'node:tls'
 import type { Node, NodeTls } from '../cluster/node.ts'
 import { Failure } from '../failure.ts'
 import { parseIdentityMap } from '../identity/identity_map.ts'
@@ -10,7 +10,9 @@ import { NO_KEYS } from '../identity/keys.ts'
 import type { Trust } from '../identity/trust.ts'
 import type { Rules } from '../policy/decide.ts'
 import type { Level } from '../telemetry/log.ts'
-import { type ConfigDocument, type Outside, readDocument } from './document.ts'
+import { type Complaint, type ConfigDocument, type Outside, readDocument } from './document.ts'
+import { check } from './mistakes.ts'
+import { certificateProblem, privateKeyProblem, secureContext } from './pem.ts'
 import * as schema from './schema.ts'
 import type { HostPort } from './values.ts'
 
@@ -32,57 +34,45 @@ export interface ListenerConfig {
 /** @throws Failure `config_invalid`, with every mistake on a line of its own. */
 export function parseConfig(name: string, text: string, outside: Outside): Config {
   const document = readDocument(name, text, outside)
-  if (document.mistakes.length > 0) throw invalid(document.mistakes)
-  const read = schema.file.safeParse(document.value ?? {}, { reportInput: true })
-  if (!read.success)
-    throw invalid(
-      schema
-        .problems(read.error)
-        .map(({ path, message, key }) => `${document.at(path, key)}: ${message}`),
-    )
-  return build(read.data, document, outside)
+  if (document.value === undefined) throw invalid(document, document.complaints)
+  const read = check(schema.file, document.value ?? {})
+  const found = (read.ok ? [] : read.mistakes).map(({ path, message, key }) => ({
+    offset: document.offset(path, key),
+    what: message,
+  }))
+  // What is missing from outside is told once, not again for what stands in its place.
+  const told = new Set(document.complaints.map(({ offset }) => offset))
+  const complaints = [...document.complaints, ...found.filter(({ offset }) => !told.has(offset))]
+  if (!read.ok || complaints.length > 0) throw invalid(document, complaints)
+  return build(read.value, document, outside)
+}
+
+interface Reading {
+  complain(path: PropertyKey[], what: string): void
+  /** A file in PEM, or undefined after a complaint. */
+  pem(
+    path: PropertyKey[],
+    file: string,
+    problemOf: (pem: string) => string | undefined,
+  ): string | undefined
 }
 
 function build(file: schema.File, document: ConfigDocument, outside: Outside): Config {
-  const mistakes: string[] = []
-  const complain = (path: PropertyKey[], what: string) =>
-    mistakes.push(`${document.at(path)}: ${what}`)
-  const pem = (path: PropertyKey[], name: string) => {
-    try {
-      return outside.readFile(document.resolve(name))
-    } catch (thrown) {
-      complain(path, `cannot read ${name}: ${(thrown as Error).message}`)
-      return ''
-    }
-  }
-  const listeners = file.listeners.map((listener, index) => {
-    if ('directory' in listener) return unixListener(listener)
-    const path = ['listeners', index, 'tls']
-    const { cert_file, key_file } = listener.tls ?? {}
-    const pair = cert_file !== undefined && key_file !== undefined
-    const secureContext = pair
-      ? secure(
-          path,
-          {
-            cert: pem([...path, 'cert_file'], cert_file),
-            key: pem([...path, 'key_file'], key_file),
-          },
-          complain,
-        )
-      : undefined
-    return {
-      bind: listener.address,
-      entrance: { secureContext, allowPlaintext: listener.allow_plaintext },
-    }
-  })
+  const complaints: Complaint[] = []
+  const reading = openReading(document, outside, complaints)
+  const listeners = file.listeners.map((listener, index) =>
+    'directory' in listener
+      ? unixListener(listener)
+      : tcpListener(['listeners', index, 'tls'], listener, reading),
+  )
   const clusters = Object.entries(file.clusters).map(([name, section]) => ({
     name,
-    trust: trust(name, section, complain),
+    trust: trust(name, section, reading),
     rules: rules(section),
-    node: node(name, section, pem, complain),
+    node: node(name, section, reading),
   }))
   const [cluster] = clusters
-  if (mistakes.length > 0 || cluster === undefined) throw invalid(mistakes)
+  if (complaints.length > 0 || cluster === undefined) throw invalid(document, complaints)
   return {
     listeners,
     cluster,
@@ -96,29 +86,64 @@ function build(file: schema.File, document: ConfigDocument, outside: Outside): C
   }
 }
 
-type Complain = (path: PropertyKey[], what: string) => void
+function openReading(document: ConfigDocument, outside: Outside, complaints: Complaint[]): Reading {
+  const complain: Reading['complain'] = (path, what) =>
+    complaints.push({ offset: document.offset(path), what })
+  return {
+    complain,
+    pem(path, file, problemOf) {
+      try {
+        const pem = outside.readFile(document.resolve(file))
+        const problem = problemOf(pem)
+        if (problem === undefined) return pem
+        complain(path, `${file} is ${problem}`)
+      } catch (thrown) {
+        complain(path, `cannot read ${file}: ${(thrown as Error).message}`)
+      }
+      return undefined
+    },
+  }
+}
 
-function unixListener({
-  directory,
-  port,
-  mode,
-}: {
-  directory: string
-  port: number
-  mode: number
-}) {
+function unixListener({ directory, port, mode }: schema.UnixListener): ListenerConfig {
   const bind = { path: `${directory}/.s.PGSQL.${port}`, mode }
   return { bind, entrance: { secureContext: undefined, allowPlaintext: true } }
 }
 
-function trust(name: string, section: schema.ClusterSection, complain: Complain): Trust {
+function tcpListener(
+  path: PropertyKey[],
+  { address, tls, allow_plaintext }: schema.TcpListener,
+  reading: Reading,
+): ListenerConfig {
+  const entrance = {
+    secureContext: tls && serverContext(path, tls, reading),
+    allowPlaintext: allow_plaintext,
+  }
+  return { bind: address, entrance }
+}
+
+function serverContext(
+  path: PropertyKey[],
+  { cert_file, key_file }: { cert_file: string; key_file: string },
+  { pem, complain }: Reading,
+): SecureContext | undefined {
+  const cert = pem([...path, 'cert_file'], cert_file, certificateProblem)
+  const key = pem([...path, 'key_file'], key_file, privateKeyProblem)
+  if (cert === undefined || key === undefined) return undefined
+  const made = secureContext({ cert, key })
+  if (made.ok) return made.secureContext
+  complain(path, made.problem)
+  return undefined
+}
+
+function trust(name: string, section: schema.ClusterSection, reading: Reading): Trust {
   const map = parseIdentityMap(section['server.identity_map.configuration'], {
     foldCase: section.kind === 'cockroachdb',
     allowUnanchored: section['server.identity_map.allow_unanchored'],
   })
   if (!map.ok)
     for (const { text } of map.problems)
-      complain(['clusters', name, 'server.identity_map.configuration'], text)
+      reading.complain(['clusters', name, 'server.identity_map.configuration'], text)
   const issuers =
     section['server.jwt_authentication.issuers.configuration'] ??
     section['server.jwt_authentication.issuers']
@@ -148,18 +173,13 @@ function rules(section: schema.ClusterSection): Rules {
   }
 }
 
-function node(
-  name: string,
-  section: schema.ClusterSection,
-  pem: (path: PropertyKey[], file: string) => string,
-  complain: Complain,
-): Node {
+function node(name: string, section: schema.ClusterSection, reading: Reading): Node {
   const [{ address, tls }] = section.nodes as [schema.NodeSection]
   const path = ['clusters', name, 'nodes', 0, 'tls']
   return {
     name: 'path' in address ? address.path : `${address.host}:${address.port}`,
     address,
-    tls: tls && nodeTls(path, tls, 'host' in address ? address.host : '', pem, complain),
+    tls: tls && nodeTls(path, tls, 'host' in address ? address.host : '', reading),
     signIn: section.sign_in,
     dialect: section.kind,
     connectTimeoutMs: section.connect_timeout,
@@ -170,27 +190,20 @@ function nodeTls(
   path: PropertyKey[],
   tls: { ca_file: string; server_name?: string | undefined },
   host: string,
-  pem: (path: PropertyKey[], file: string) => string,
-  complain: Complain,
+  { pem, complain }: Reading,
 ): NodeTls | undefined {
-  const secureContext = secure(path, { ca: pem([...path, 'ca_file'], tls.ca_file) }, complain)
-  return secureContext && { secureContext, serverName: tls.server_name ?? host }
+  const ca = pem([...path, 'ca_file'], tls.ca_file, certificateProblem)
+  if (ca === undefined) return undefined
+  const made = secureContext({ ca })
+  if (made.ok) return { secureContext: made.secureContext, serverName: tls.server_name ?? host }
+  complain(path, made.problem)
+  return undefined
 }
 
-function secure(
-  path: PropertyKey[],
-  parts: { cert?: string; key?: string; ca?: string },
-  complain: Complain,
-): SecureContext | undefined {
-  if (Object.values(parts).includes('')) return undefined
-  try {
-    return createSecureContext({ ...parts, minVersion: 'TLSv1.2' })
-  } catch (thrown) {
-    complain(path, `not a usable certificate and key in PEM: ${(thrown as Error).message}`)
-    return undefined
-  }
-}
-
-function invalid(mistakes: string[]): Failure {
-  return new Failure('config_invalid', { values: { problems: mistakes.join('\n') } })
+/** In the order of the file. */
+function invalid(document: ConfigDocument, complaints: readonly Complaint[]): Failure {
+  const problems = complaints
+    .toSorted((one, other) => one.offset - other.offset)
+    .map(({ offset, what }) => `${document.place(offset)}: ${what}`)
+  return new Failure('config_invalid', { values: { problems: problems.join('\n') } })
 }

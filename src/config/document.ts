@@ -1,7 +1,7 @@
 /**
  * The configuration file as text with positions: YAML 1.2, in which `${env:NAME}` stands for an
  * environment variable and `{file: path}` for a file's text. Reading has no side effects.
- * Rule: every mistake is `file:line:col: what is wrong`, and all of them are told at once.
+ * Rule: what comes from outside is a value and nothing more: it is not read for either form again.
  */
 import { dirname, resolve } from 'node:path'
 import {
@@ -20,12 +20,21 @@ export interface Outside {
   readFile(path: string): string
 }
 
+/** What is wrong, and where in the text. */
+export interface Complaint {
+  offset: number
+  what: string
+}
+
 export interface ConfigDocument {
+  /** `undefined` where the text is not YAML. */
   value: unknown
   /** What is wrong with the text itself, before anybody looks at the keys. */
-  mistakes: string[]
-  /** `file:line:col` of a value, or of the closest thing above it that is there. */
-  at(path: PropertyKey[], key?: boolean): string
+  complaints: Complaint[]
+  /** Where a value stands, or the closest thing above it that is there. */
+  offset(path: PropertyKey[], key?: boolean): number
+  /** `file:line:col` */
+  place(offset: number): string
   /** A path that stands in the file is relative to it. */
   resolve(path: string): string
 }
@@ -33,45 +42,40 @@ export interface ConfigDocument {
 export function readDocument(name: string, text: string, outside: Outside): ConfigDocument {
   const lines = new LineCounter()
   const yaml = parseDocument(text, { lineCounter: lines, version: '1.2', prettyErrors: false })
-  const place = (offset: number) => {
-    const { line, col } = lines.linePos(offset)
-    return `${name}:${line}:${col}`
-  }
-  const mistakes = yaml.errors.map(({ pos, message }) => `${place(pos[0])}: ${message}`)
+  const complaints: Complaint[] = [...yaml.errors, ...yaml.warnings].map(
+    ({ pos, code, message }) => ({ offset: pos[0], what: WHAT_TO_DO.get(code) ?? message }),
+  )
   const toFile = (path: string) => resolve(dirname(name), path)
-  if (mistakes.length === 0)
-    substitute(yaml, outside, toFile, (offset, what) => mistakes.push(`${place(offset)}: ${what}`))
+  let value: unknown
+  if (complaints.length === 0) {
+    const complain: Complain = (offset, what) => complaints.push({ offset, what })
+    putEnvironment(yaml, outside, complain)
+    putFiles(yaml, outside, toFile, complain)
+    value = toValue(yaml, complain)
+  }
   return {
-    value: mistakes.length === 0 ? yaml.toJS() : undefined,
-    mistakes,
-    at: (path, key = false) => place(offsetOf(yaml, path, key)),
+    value,
+    complaints,
+    offset: (path, key = false) => offsetOf(yaml, path, key),
+    place(offset) {
+      const { line, col } = lines.linePos(offset)
+      return `${name}:${line}:${col}`
+    },
     resolve: toFile,
   }
 }
 
-/** Puts files and environment variables in their places. */
-function substitute(
-  yaml: YamlDocument,
-  outside: Outside,
-  toFile: (path: string) => string,
-  complain: (offset: number, what: string) => void,
-): void {
+type Complain = (offset: number, what: string) => void
+
+/** For what the parser doesn't say how to mend. */
+const WHAT_TO_DO = new Map<string, string>([
+  ['DUPLICATE_KEY', 'this key is there already; keep one of them'],
+  ['TAB_AS_INDENT', 'a tab is no indentation in YAML; write spaces'],
+  ['MULTIPLE_DOCS', 'a second document begins here; keep one'],
+])
+
+function putEnvironment(yaml: YamlDocument, outside: Outside, complain: Complain): void {
   visit(yaml, {
-    Map(_key, map) {
-      const [only] = map.items
-      if (map.items.length !== 1 || !isScalar(only?.key) || only.key.value !== 'file')
-        return undefined
-      const path = isScalar(only.value) ? only.value.value : undefined
-      if (typeof path !== 'string') return undefined
-      try {
-        const scalar = yaml.createNode(outside.readFile(toFile(path)))
-        scalar.range = map.range ?? null
-        return scalar
-      } catch (thrown) {
-        complain(map.range?.[0] ?? 0, `cannot read ${path}: ${(thrown as Error).message}`)
-        return undefined
-      }
-    },
     Scalar(_key, scalar) {
       if (typeof scalar.value !== 'string') return
       scalar.value = scalar.value.replace(/\$\{env:([^}]*)\}/g, (_whole, name: string) => {
@@ -82,6 +86,44 @@ function substitute(
       })
     },
   })
+}
+
+function putFiles(
+  yaml: YamlDocument,
+  outside: Outside,
+  toFile: (path: string) => string,
+  complain: Complain,
+): void {
+  visit(yaml, {
+    Map(_key, map) {
+      const [only] = map.items
+      if (map.items.length !== 1 || !isScalar(only?.key) || only.key.value !== 'file')
+        return undefined
+      const path = isScalar(only.value) ? only.value.value : undefined
+      if (typeof path !== 'string') return undefined
+      try {
+        // Editors end a file's last line; nobody means the end of it to be in the value.
+        const text = outside.readFile(toFile(path)).replace(/\r?\n$/, '')
+        const scalar = yaml.createNode(text)
+        scalar.range = map.range ?? null
+        if (map.anchor !== undefined) scalar.anchor = map.anchor
+        return scalar
+      } catch (thrown) {
+        complain(map.range?.[0] ?? 0, `cannot read ${path}: ${(thrown as Error).message}`)
+        return undefined
+      }
+    },
+  })
+}
+
+/** Aliases are followed here, as far as their number is that of a file written by hand. */
+function toValue(yaml: YamlDocument, complain: Complain): unknown {
+  try {
+    return yaml.toJS()
+  } catch (thrown) {
+    complain(0, `its anchors and aliases: ${(thrown as Error).message}`)
+    return undefined
+  }
 }
 
 function offsetOf(yaml: YamlDocument, path: PropertyKey[], key: boolean): number {
@@ -95,5 +137,5 @@ function offsetOf(yaml: YamlDocument, path: PropertyKey[], key: boolean): number
     const found = yaml.getIn(path.slice(0, length), true)
     if (isNode(found) && found.range) return found.range[0]
   }
-  return 0
+  return yaml.contents?.range?.[0] ?? 0
 }

@@ -13,8 +13,8 @@ const jsonOrText = z.unknown()
 /** One literal, or a list of strings. `undefined` stands for JSON that is neither. */
 function readList(value: unknown): readonly string[] | undefined {
   const read = parseJson(value)
-  if (read === undefined) return [String(value)].filter((text) => text !== '')
-  return isStrings(read.json) ? read.json : undefined
+  const list = read === undefined ? [value] : read.json
+  return isStrings(list) ? list.filter((name) => name !== '') : undefined
 }
 
 export const audience = jsonOrText.transform((value, context) => {

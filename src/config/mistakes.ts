@@ -63,7 +63,7 @@ function sentence(issue: z.core.$ZodRawIssue): string | undefined {
   if (wanted === undefined) return undefined
   const name = shown(String(issue.path?.at(-1) ?? 'the file'))
   if (issue.input === undefined) return `${name} is required`
-  if (issue.input === null) return `${name} has no value; write ${wanted}, or leave the key out`
+  if (issue.input === null) return `${name} has no value; write ${wanted}`
   return `write ${wanted}, not ${shown(issue.input)}`
 }
 

@@ -6,7 +6,7 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { createSecureContext, type SecureContext } from 'node:tls'
 
-const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^]*?-----END CERTIFICATE-----/g
+const CERTIFICATE = /-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----/gs
 
 /** @returns what is wrong with a file of certificates; undefined where nothing is. */
 export function certificateProblem(pem: string): string | undefined {
@@ -35,8 +35,8 @@ export function secureContext(parts: {
   try {
     return { ok: true, secureContext: createSecureContext({ ...parts, minVersion: 'TLSv1.2' }) }
   } catch (thrown) {
-    const problem = `the certificate and its key can't be used: ${(thrown as Error).message}`
-    return { ok: false, problem }
+    const reason = (thrown as Error).message.replace(/^error:.*::/, '')
+    return { ok: false, problem: `the certificate and its key can't be used: ${reason}` }
   }
 }
 

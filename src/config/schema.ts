@@ -19,6 +19,9 @@ import {
 } from './values.ts'
 
 const strings = z.array(z.string())
+const ISSUERS = 'server.jwt_authentication.issuers.configuration'
+const ISSUERS_ALIAS = 'server.jwt_authentication.issuers'
+const COMPARED = ['nodes', 'sign_in', ISSUERS, ISSUERS_ALIAS, 'issuer_options']
 const NO_PORT = 'write a port from 1 to 65535'
 
 export const tcpListener = z
@@ -27,7 +30,7 @@ export const tcpListener = z
     tls: z.strictObject({ cert_file: fileName, key_file: fileName }).optional(),
     allow_plaintext: z.boolean().default(false),
   })
-  .superRefine(checkTcpListener)
+  .superRefine(checkTcpListener, { when: readable(['address', 'tls', 'allow_plaintext']) })
 
 export const unixListener = z.strictObject({
   directory: fileName.startsWith('/', 'write an absolute path'),
@@ -71,29 +74,33 @@ export const cluster = z
     'server.identity_map.allow_unanchored': z.boolean().default(false),
     issuer_options: z.record(z.string(), issuerOptions).default({}),
   })
-  .superRefine(checkCluster, { when: areReadable })
+  .superRefine(checkCluster, { when: readable(COMPARED) })
 
 export const file = z.strictObject({
   listeners: z.array(listener).min(1, 'name at least one listener'),
-  clusters: z
-    .record(z.string(), cluster)
-    .refine((all) => Object.keys(all).length === 1, 'name exactly one cluster for now'),
-  limits: z
-    .strictObject({
-      connections: z.int().min(1, 'write a number of at least 1').default(10_000),
-      authentication_timeout: timeout.default(15_000),
-    })
-    .prefault({}),
-  ops: z.strictObject({ listen: hostPort.optional() }).prefault({}),
-  log: z
-    .strictObject({ level: z.enum(['debug', 'info', 'warn', 'error']).default('info') })
-    .prefault({}),
-  audit: z.strictObject({ to: fileName.default('stdout') }).prefault({}),
+  clusters: z.record(z.string(), cluster).refine((all) => Object.keys(all).length === 1, {
+    error: 'name exactly one cluster for now',
+    when: readable([]),
+  }),
+  limits: section({
+    connections: z.int().min(1, 'write a number of at least 1').default(10_000),
+    authentication_timeout: timeout.default(15_000),
+  }),
+  ops: section({ listen: hostPort.optional() }),
+  log: section({ level: z.enum(['debug', 'info', 'warn', 'error']).default('info') }),
+  audit: section({ to: fileName.default('stdout') }),
 })
 
 export type File = z.output<typeof file>
 export type ClusterSection = z.output<typeof cluster>
+export type TcpListener = z.output<typeof tcpListener>
+export type UnixListener = z.output<typeof unixListener>
 export type NodeSection = z.output<typeof node>
+
+/** May be left out, as every key of it may; with all of them commented out it is there, and empty. */
+function section<Shape extends z.ZodRawShape>(shape: Shape) {
+  return z.preprocess((value) => value ?? {}, z.strictObject(shape))
+}
 
 function checkTcpListener(
   { address, tls, allow_plaintext }: { address: HostPort; tls?: unknown; allow_plaintext: boolean },
@@ -112,14 +119,12 @@ function checkTcpListener(
     )
 }
 
-const ISSUERS = 'server.jwt_authentication.issuers.configuration'
-const ISSUERS_ALIAS = 'server.jwt_authentication.issuers'
-
-/** The keys that must agree can be compared: mistakes elsewhere don't hide theirs. */
-function areReadable({ value, issues }: z.core.ParsePayload): boolean {
-  const compared: PropertyKey[] = ['nodes', 'sign_in', ISSUERS, ISSUERS_ALIAS, 'issuer_options']
-  const isSection = typeof value === 'object' && value !== null && !Array.isArray(value)
-  return isSection && !issues.some(({ path }) => path?.[0] && compared.includes(path[0]))
+/** Keys are compared as soon as they can be read: mistakes elsewhere don't hide theirs. */
+function readable(keys: readonly PropertyKey[]) {
+  return ({ value, issues }: z.core.ParsePayload): boolean => {
+    const isSection = typeof value === 'object' && value !== null && !Array.isArray(value)
+    return isSection && !issues.some(({ path }) => path?.[0] && keys.includes(path[0]))
+  }
 }
 
 /** What no single key can know: keys that must agree with each other. */
@@ -128,7 +133,7 @@ function checkCluster(section: z.output<typeof cluster>, context: z.RefinementCt
   const [first] = section.nodes
   if (first !== undefined) checkSignIn(section.sign_in, first, complain)
   if (section[ISSUERS] !== undefined && section[ISSUERS_ALIAS] !== undefined)
-    complain([ISSUERS_ALIAS], `is an older name of ${ISSUERS}; keep one of them`)
+    complain([ISSUERS_ALIAS], `${ISSUERS_ALIAS} is an older name of ${ISSUERS}; keep one of them`)
   const names = (section[ISSUERS] ?? section[ISSUERS_ALIAS])?.names
   for (const issuer of Object.keys(section.issuer_options))
     if (!names?.has(issuer))

@@ -83,7 +83,7 @@ function parseDuration(text: string): number | undefined {
 }
 
 function parseHostPort(text: string): HostPort | undefined {
-  const found = /^(?:\[([0-9a-fA-F:.%]+)\]|([^\s:/[\]]+)):(\d{1,5})$/.exec(text)
+  const found = /^(?:\[([^\s[\]]+)\]|([^\s:/[\]]+)):(\d{1,5})$/.exec(text)
   if (found === null) return undefined
   const [, ipv6, name, digits] = found
   const port = Number(digits)

@@ -42,7 +42,7 @@ export async function authenticate(token: Secret, trust: Trust, nowMs: number): 
     ...users(names, issuer, trust),
     audiences: audiences(claims.aud),
     tokenId: typeof claims.jti === 'string' ? claims.jti : undefined,
-    digest: hash('sha256', text),
+    digest: hash('sha256', text.slice(0, text.lastIndexOf('.'))),
     keyId: kid,
     ...times,
   }

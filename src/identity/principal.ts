@@ -14,7 +14,7 @@ export interface Principal {
   audiences: readonly string[]
   /** `jti`, where the issuer gives one. */
   tokenId: string | undefined
-  /** SHA-256 of the token, in hex. */
+  /** SHA-256 of header and payload, in hex: a signature can be written in more than one way. */
   digest: string
   keyId: string
   /** Seconds since the epoch, as the token says. */

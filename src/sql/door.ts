@@ -47,9 +47,11 @@ export async function openDoor(parts: DoorParts): Promise<Door> {
   const cancelKeys = openCancelKeys(parts.worker)
   const live = new Map<Socket, { stop(why: Failure): void; over: Promise<void> }>()
   const forward = openCancelling(parts, cancelKeys.find)
-  const takeCancel = (key: Buffer) =>
-    cancelKeys.isOurs(key) ? forward(key) : port.send({ kind: 'cancel', key })
-  port.hear((message) => forward(message.key))
+  const takeCancel = async (key: Buffer) => {
+    if (cancelKeys.isOurs(key)) await forward(key)
+    else port.send({ kind: 'cancel', key })
+  }
+  port.hear((message) => void forward(message.key))
 
   const accept = (socket: Socket, entrance: Entrance) => {
     const id = randomBytes(8).toString('hex')
@@ -109,22 +111,24 @@ export async function openDoor(parts: DoorParts): Promise<Door> {
 function openCancelling(
   { port, log }: DoorParts,
   find: ReturnType<typeof openCancelKeys>['find'],
-): (key: Buffer) => void {
+): (key: Buffer) => Promise<void> {
   let running = 0
   const count = (result: 'sent' | 'unknown' | 'dropped' | 'failed') =>
     port.send({ kind: 'metric', metric: { name: 'cancel', result } })
-  return (key) => {
+  return async (key) => {
     const target = find(key)
     if (target === undefined) return count('unknown')
     if (running >= CANCELS_MAX) return count('dropped')
     running++
-    cancel(target.node, target.key, AbortSignal.timeout(CANCEL_TIMEOUT_MS))
-      .then(() => count('sent'))
-      .catch((error: unknown) => {
-        count('failed')
-        log.warn({ node: target.node.name }, `a cancel did not reach the node: ${String(error)}`)
-      })
-      .finally(() => running--)
+    try {
+      await cancel(target.node, target.key, AbortSignal.timeout(CANCEL_TIMEOUT_MS))
+      count('sent')
+    } catch (thrown) {
+      count('failed')
+      log.warn({ node: target.node.name }, `a cancel did not reach the node: ${String(thrown)}`)
+    } finally {
+      running--
+    }
   }
 }
 

@@ -4,7 +4,7 @@
  * Rule: what one side doesn't take, the other side doesn't send: nothing here grows.
  */
 import { asFailure, Failure } from '../failure.ts'
-import type { Leg, LegEnded, Side } from '../leg.ts'
+import type { Leg, Side } from '../leg.ts'
 import { Headers } from '../wire/headers.ts'
 import { Phase, type State, sessionPhase } from '../wire/phase.ts'
 
@@ -26,6 +26,7 @@ const OWED_MAX = 16_384
 const HALF_CLOSED_SILENCE_MS = 60_000
 
 const ERROR_RESPONSE = 'E'.charCodeAt(0)
+const TERMINATE = 'X'.charCodeAt(0)
 
 /** Opened when both legs are signed in; it takes them over until `ended`. */
 export class Relay {
@@ -39,6 +40,7 @@ export class Relay {
   readonly #node: Leg
   readonly #end: (ended: Ended) => void
   #over = false
+  #terminated = false
   #lastFromNode = 0
   #notices: Buffer[] = []
   #stopping: Failure | undefined
@@ -51,20 +53,28 @@ export class Relay {
     this.#node = node
     this.#toNode = new Flow(client, node)
     this.#toClient = new Flow(node, client)
-    this.#fromClient = new Headers('client', { header: (type) => this.#phase.fromClient(type) })
+    this.#fromClient = new Headers('client', {
+      header: (type) => {
+        this.#terminated ||= type === TERMINATE
+        this.#phase.fromClient(type)
+      },
+    })
     this.#fromNode = new Headers('node', {
       header: (type, status) => {
         this.#lastFromNode = type
         this.#phase.fromNode(type, status)
       },
     })
-    const broken = (how: LegEnded) => this.#finish(how.side, how.message)
     client.flow({
       chunk: (bytes) => this.#clientSays(bytes),
       end: () => this.#clientLeaves(),
-      broken,
+      broken: (how) => this.#finish('client', how.message),
     })
-    node.flow({ chunk: (bytes) => this.#nodeSays(bytes), end: () => this.#nodeLeaves(), broken })
+    node.flow({
+      chunk: (bytes) => this.#nodeSays(bytes),
+      end: () => this.#nodeLeaves('the node closed the connection'),
+      broken: (how) => this.#nodeLeaves(how.message),
+    })
   }
 
   get phase(): State | 'mid-message' {
@@ -141,9 +151,11 @@ export class Relay {
     this.#silence = setTimeout(() => this.#finish('client', how), HALF_CLOSED_SILENCE_MS)
   }
 
-  #nodeLeaves(): void {
-    if (this.#silence === undefined) this.#finish('node', 'the node closed the connection')
-    else this.#finish('client', 'the client closed the connection')
+  /** Because it was asked to, or by itself. */
+  #nodeLeaves(how: string): void {
+    const asked = this.#terminated || this.#silence !== undefined
+    if (asked) this.#finish('client', 'the client closed the connection')
+    else this.#finish('node', how)
   }
 
   #stopIfQuiet(): void {

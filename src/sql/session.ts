@@ -43,8 +43,8 @@ export interface SessionParts {
   cluster: Cluster
   entrance: Entrance
   cancelKeys: CancelKeys
-  /** Takes a CancelRequest's key; nobody is answered. */
-  cancel(key: Buffer): void
+  /** Takes a CancelRequest's key; resolves when the node has it, or never will. */
+  cancel(key: Buffer): Promise<void>
   tell(message: ToPrimary): void
   log: Logger
   /** Milliseconds since the epoch. */
@@ -65,7 +65,8 @@ export async function serve(socket: Socket, parts: SessionParts): Promise<void> 
   const report = new Report(socket, parts)
   try {
     const hello = await handshake(client, parts.entrance)
-    if (hello.kind === 'cancel') return parts.cancel(hello.key)
+    // Closed only then: a client takes the end for "done", and sends its next statement.
+    if (hello.kind === 'cancel') return await parts.cancel(hello.key)
     const asked = readAsk(hello.startup, parts.cluster.node)
     report.asked(asked, client.encrypted)
     const { principal, token } = await identify(client, asked, parts)

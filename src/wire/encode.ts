@@ -2,6 +2,7 @@
  * Values become messages: a type byte, a length that counts itself, and fields in network order.
  * https://www.postgresql.org/docs/18/protocol-message-types.html
  */
+import { Failure } from '../failure.ts'
 
 /** A string is written with its closing NUL, a number as four bytes, bytes as they are. */
 export type Field = string | number | Buffer
@@ -27,9 +28,16 @@ function sizeOf(fields: Field[]): number {
   let size = 0
   for (const field of fields) {
     if (typeof field === 'number') size += 4
-    else size += typeof field === 'string' ? Buffer.byteLength(field) + 1 : field.length
+    else size += typeof field === 'string' ? sizeOfString(field) : field.length
   }
   return size
+}
+
+/** A NUL would end the string early, and let who wrote it write the fields that follow. */
+function sizeOfString(field: string): number {
+  if (field.includes('\0'))
+    throw new Failure('internal_error', { log: 'a string of a message has a NUL in it' })
+  return Buffer.byteLength(field) + 1
 }
 
 function write(bytes: Buffer, at: number, fields: Field[]): void {

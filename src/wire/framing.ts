@@ -55,11 +55,11 @@ export class Framing {
   /** A tagged message whose whole body is at most `limit` bytes; undefined until it is whole. */
   message(limit: number): Frame | undefined {
     if (this.size < HEADER_BYTES) return undefined
-    const length = this.#bytes.readUInt32BE(this.#start + 1)
-    if (length < LENGTH_BYTES || length - LENGTH_BYTES > limit)
-      throw new Failure('message_too_large', { values: { size: length, limit } })
-    if (this.size < 1 + length) return undefined
-    const whole = this.#bytes.subarray(this.#start, this.#start + 1 + length)
+    const size = this.#bytes.readUInt32BE(this.#start + 1) - LENGTH_BYTES
+    if (size < 0 || size > limit)
+      throw new Failure('message_too_large', { values: { size, limit } })
+    if (this.size < HEADER_BYTES + size) return undefined
+    const whole = this.#bytes.subarray(this.#start, this.#start + HEADER_BYTES + size)
     this.#start += whole.length
     return { type: whole.readUInt8(0), body: whole.subarray(HEADER_BYTES), whole }
   }
@@ -67,10 +67,15 @@ export class Framing {
   /** Everything not yet taken, as a copy of its own; the framing is empty afterwards. */
   rest(): Buffer {
     const rest = Buffer.from(this.#bytes.subarray(this.#start, this.#end))
+    this.wipe()
+    return rest
+  }
+
+  /** Forgets everything. */
+  wipe(): void {
     this.#bytes.fill(0)
     this.#bytes = Buffer.allocUnsafe(0)
     this.#start = this.#end = 0
-    return rest
   }
 
   #grow(more: number): void {

@@ -40,17 +40,17 @@ const STATES: ReadonlyMap<number, State> = new Map([
 /** How a message's ReadyForQuery comes: alone, or behind other answers. */
 const ALONE = 1
 const BEHIND_ANSWERS = 2
+const ANSWERED = ALONE | BEHIND_ANSWERS
+/** Extended messages stand between it and what was answered before. */
+const EXTENDED = 4
 
-/** Extended messages stand right before it. */
-const BEHIND_EXTENDED = 4
-
-/** What is kept of a message: how it may be answered, and whether a copy may begin before it. */
+/** What is kept of a message: how it may be answered, and whether a copy may have begun before it. */
 const COMMAND = BEHIND_ANSWERS
 const LONE_SYNC = ALONE
 /** Alone where a copy read the extended messages as its own: CockroachDB lives on after that. */
-const SYNC_OF_EXTENDED = ALONE | BEHIND_ANSWERS | BEHIND_EXTENDED
+const SYNC_OF_EXTENDED = ANSWERED | EXTENDED
 /** Extended messages, a Query, this Sync: it may fail in closing what the first ones left open. */
-const LATE_SYNC = ALONE | BEHIND_ANSWERS
+const LATE_SYNC = ANSWERED
 /** CopyDone or CopyFail: never answered, but Syncs are read unanswered only before it. */
 const COPY_END = 0
 
@@ -66,7 +66,8 @@ export function sessionPhase(phase: Phase, client: Headers, node: Headers): Stat
  * and nobody but the node knows where in the client's stream a copy failed. So the messages that may
  * be answered are kept in order, and a ReadyForQuery is matched with the first of them that it can
  * belong to: one that came alone can't answer a Query, one behind other answers can't answer a lone
- * Sync. What isn't matched is dropped only when the node has proved that it is past it.
+ * Sync. What isn't matched is dropped only when the node has proved that it is past it. So Syncs sent
+ * in a copy that failed leave the session busy until the next Query or extended message is answered.
  */
 export class Phase {
   readonly #kept = new Runs()
@@ -112,12 +113,12 @@ export class Phase {
         return
       case QUERY:
       case FUNCTION_CALL:
-        this.#kept.push(COMMAND | (this.#nextSync & BEHIND_EXTENDED))
+        this.#kept.push(COMMAND)
         if (this.#nextSync === SYNC_OF_EXTENDED) this.#nextSync = LATE_SYNC
         return
       case COPY_DONE:
       case COPY_FAIL:
-        if (this.#mayCopy()) this.#kept.push(COPY_END)
+        this.#kept.push(COPY_END | (this.#nextSync & EXTENDED))
         return
       default:
         this.#over = true
@@ -164,7 +165,6 @@ export class Phase {
     if (first === kept.length) return
     while (first-- > 0) kept.drop()
     kept.take()
-    if (!this.#mayCopy()) kept.clear()
   }
 
   /**
@@ -177,7 +177,7 @@ export class Phase {
     const kept = this.#kept
     this.#dropAnswered()
     let end = 0
-    while (end < kept.length && kept.kind(end) !== COPY_END) end++
+    while (end < kept.length && (kept.kind(end) & ANSWERED) !== 0) end++
     if (end === kept.length) return
     let command = false
     let heir = LONE_SYNC
@@ -185,51 +185,39 @@ export class Phase {
       const kind = kept.kind(0)
       kept.drop()
       if (kind === LONE_SYNC) continue
-      if (kind !== LATE_SYNC) command = kind !== SYNC_OF_EXTENDED
-      heir = (kind & ALONE) === 0 ? LONE_SYNC : kind
+      if (kind !== LATE_SYNC) command = kind === COMMAND
+      heir = kind === COMMAND ? LONE_SYNC : kind
     }
     kept.take()
     if (heir !== LONE_SYNC) this.#bequeath(heir)
-    
+    if (command) kept.putBack(COMMAND)
   }
 
-  /**
-   * The node is at a Query, or at an Execute before the next Query or Sync, and past all else that is
-   * kept before it. A copy's end right before that one may have come behind the Execute.
-   */
+  /** The node is at a Query, or at an Execute, and past all that is kept before it. */
   #dropAnswered(): void {
     const kept = this.#kept
-    while (kept.length > 0) {
-      const kind = kept.kind(0)
-      const isEnd = kind === COPY_END
-      if (!isEnd && kind !== LONE_SYNC && kind !== LATE_SYNC) return
-      if (isEnd && (kept.length === 1 || (kept.kind(1) & BEHIND_EXTENDED) !== 0)) return
+    while (kept.length > 0 && kept.kind(0) !== COMMAND && (kept.kind(0) & EXTENDED) === 0)
       kept.drop()
-    }
   }
 
   /** The next message will, if it is a lone Sync, be answered as the Sync `heir` would have been. */
   #bequeath(heir: number): void {
     const kept = this.#kept
-    const ends = kept.length > 0 && kept.kind(0) === COPY_END ? kept.drop() : 0
+    const ends = kept.length > 0 && (kept.kind(0) & ANSWERED) === 0 ? kept.drop() : 0
     if (kept.length === 0) {
       if (this.#nextSync === LONE_SYNC) this.#nextSync = heir
     } else if (kept.kind(0) === LONE_SYNC) {
       kept.take()
       kept.putBack(heir)
     }
-    if (ends > 0) kept.putBack(COPY_END, ends)
+    if (ends > 0) kept.putBack(COPY_END | (heir & EXTENDED), ends)
   }
 
-  /** Something is kept that is answered: a CopyDone alone isn't. */
   #owes(): boolean {
-    const { length } = this.#kept
-    return length > 1 || (length === 1 && this.#kept.kind(0) !== COPY_END)
-  }
-
-  /** Something was sent that may begin a copy, so that it matters where the client ends it. */
-  #mayCopy(): boolean {
-    return this.#owes() || this.#nextSync === SYNC_OF_EXTENDED
+    for (let i = 0; i < this.#kept.length; i++) {
+      if ((this.#kept.kind(i) & ANSWERED) !== 0) return true
+    }
+    return false
   }
 }
 
@@ -278,10 +266,6 @@ class Runs {
     this.#first = (this.#first + 1) & (this.#ring.length - 1)
     this.length--
     return count
-  }
-
-  clear(): void {
-    this.length = 0
   }
 
   #at(index: number): number {

@@ -54,7 +54,9 @@ export function protocolCode(packet: 'ssl' | 'gssenc'): number {
 
 function decodeCancel(packet: Buffer): StartupPacket {
   const key = packet.subarray(4)
-  if (key.length !== CANCEL_KEY_BYTES) throw invalid('cancel key of the wrong length')
+  // Who cancels is never answered, right or wrong.
+  if (key.length !== CANCEL_KEY_BYTES)
+    throw new Failure('not_postgres', { log: 'a cancel key of the wrong length' })
   return { kind: 'cancel', key: Buffer.from(key) }
 }
 

@@ -9,6 +9,7 @@ import pg from 'pg'
 import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from 'vitest'
 import { startGate, type TestGate } from '../support/gate.ts'
 import { expectNoToken, pgConfig } from '../support/tools.ts'
+import { message, openTls, signIn as wireSignIn } from '../support/wire_client.ts'
 
 const postgres = inject('postgres')
 const direct = { host: postgres.socketDir, port: postgres.port, user: 'postgres' }
@@ -127,6 +128,17 @@ describe('the end of a session', () => {
     const ended = await gate.event('client_session_end', { ApplicationName: 'leaving' })
     expect(ended).toMatchObject({ User: 'carl', Ended: expect.stringContaining('client closed') })
     expect(ended['BytesToClient']).toBeGreaterThan(10)
+  })
+
+  it('by a client that says so and waits: nobody has lost anything', async () => {
+    const client = await openTls(gate.port, gate.caPem)
+    const parameters = { user: 'carl', database: 'defaultdb', application_name: 'waiting' }
+    await wireSignIn(client, parameters, await gate.token('carl'))
+    client.write(message('X', ''))
+    expect(await client.next()).toBeUndefined()
+    client.close()
+    const ended = await gate.event('client_session_end', { ApplicationName: 'waiting' })
+    expect(ended['Ended']).toBe('the client closed the connection')
   })
 
   it('by the node, which says why', async () => {

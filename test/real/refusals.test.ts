@@ -182,6 +182,15 @@ const elsewhere: (Refused & { gate: Partial<Parameters<typeof startGate>[0]> })[
     ...jwt('invalid principal', `the value [maxroach] for the issuer ${ISSUER} is invalid`),
   },
   {
+    name: 'options that CockroachDB refuses',
+    gate: { cluster: { kind: 'cockroachdb' } },
+    parameters: { options: 'jwt please' },
+    same: { options: 'jwt please' },
+    code: 'invalid_options',
+    sqlstate: '08P01',
+    says: `option "jwt" is invalid, must have prefix '-c' or '--'`,
+  },
+  {
     name: 'the node is not there',
     gate: { node: '/nonexistent/.s.PGSQL.5432' },
     code: 'node_unreachable',

@@ -4,7 +4,7 @@ import { parseConfig } from '../../src/config/config.ts'
 import { issue, makeCa } from '../../src/dev/certificates.ts'
 import { Failure } from '../../src/failure.ts'
 import { openGate } from '../../src/gate.ts'
-import { AUDIENCE, goodClaims, ISSUER, makeKey, mint, type SigningKey } from './tokens.ts'
+import { AUDIENCE, goodClaims, ISSUER, makeKey, mint, type SigningKey, tokensIn } from './tokens.ts'
 
 export interface TestGate {
   port: number
@@ -20,6 +20,7 @@ export interface TestGate {
   log: Record<string, unknown>[]
   /** Waits for an audit event of the type, after those already seen. */
   event(type: string, matching?: Record<string, unknown>): Promise<Record<string, unknown>>
+  /** Also asserts that no line has a token in it. */
   close(): Promise<void>
 }
 
@@ -108,7 +109,10 @@ export async function startGate(options: GateOptions): Promise<TestGate> {
         .toBeDefined()
         .then(() => audit.lines[seen - 1] as Record<string, unknown>)
     },
-    close: () => gate.close(new Failure('shutting_down')),
+    async close() {
+      await gate.close(new Failure('shutting_down'))
+      expect(tokensIn(JSON.stringify([audit.lines, log.lines]))).toEqual([])
+    },
   }
 }
 

@@ -12,6 +12,7 @@ export interface Served extends Program {
   caPem: string
   caFile: string
   configFile: string
+  auditFile: string
   /** A token that the gate accepts for this user. */
   token(sub: string): Promise<string>
   minted: string[]
@@ -50,6 +51,7 @@ export async function startServe(
   return {
     ...program,
     ...files,
+    auditFile,
     port,
     opsPort,
     minted,

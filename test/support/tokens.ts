@@ -18,6 +18,14 @@ export interface TokenParts {
   header?: Record<string, unknown>
 }
 
+/** Every token that this file's tests have made: none of them may turn up in a log. */
+const minted = new Set<string>()
+
+/** Tokens, or their last parts, that a text gives away. */
+export function tokensIn(text: string): string[] {
+  return [...minted].filter((token) => text.includes(token.slice(token.lastIndexOf('.') + 1)))
+}
+
 /** Claims that are `undefined` are left out. The header's alg and kid are the key's unless told. */
 export async function mint(
   key: SigningKey,
@@ -25,9 +33,11 @@ export async function mint(
 ): Promise<string> {
   const kept = Object.fromEntries(Object.entries(claims).filter(([, value]) => value !== undefined))
   const all = { alg: key.alg, kid: key.jwk.kid, ...header }
-  return await new SignJWT(kept)
+  const token = await new SignJWT(kept)
     .setProtectedHeader(JSON.parse(JSON.stringify(all)))
     .sign(key.privateKey)
+  minted.add(token)
+  return token
 }
 
 export const ISSUER = 'https://issuer.test'

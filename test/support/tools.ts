@@ -5,14 +5,17 @@
  */
 import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from 'node:child_process'
 import { rmSync } from 'node:fs'
-import { chmod, mkdtemp, readFile, writeFile } from 'node:fs/promises'
+import { chmod, chown, mkdtemp, readFile, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type pg from 'pg'
 import { afterAll, describe, expect, it } from 'vitest'
 
 export const PYTHON = '/usr/bin/python3'
-export const MAIN = join(import.meta.dirname, '../../src/main.ts')
+/** The tree, our program in it, and the Node that npm runs it with. */
+export const ROOT = join(import.meta.dirname, '../..')
+export const MAIN = join(ROOT, 'src/main.ts')
+export const NODE = 'node_modules/node/bin/node'
 
 const TOOLS = {
   psql: { program: 'psql', args: ['--version'], package: 'postgresql-client' },
@@ -32,9 +35,10 @@ export function describeWith(tool: keyof typeof TOOLS, name: string, tests: () =
 }
 
 /** A directory of this test file, which ends with it. Others may look into it. */
-export async function makeDirectory(): Promise<string> {
+export async function makeDirectory(owner?: How['as']): Promise<string> {
   const dir = await mkdtemp(join(tmpdir(), 'postern-real-'))
   await chmod(dir, 0o755)
+  if (owner !== undefined) await chown(dir, owner.uid, owner.gid)
   directories.push(dir)
   return dir
 }
@@ -82,7 +86,7 @@ const ENVIRONMENT = {
   PSQLRC: '/dev/null',
   PGCONNECT_TIMEOUT: '10',
 }
-const UNTIL_MS = 15_000
+const UNTIL_MS = 30_000
 
 const running = new Map<ChildProcessWithoutNullStreams, Promise<Ended>>()
 const directories: string[] = []
@@ -90,9 +94,15 @@ const directories: string[] = []
 afterAll(async () => {
   for (const child of running.keys()) child.kill('SIGKILL')
   await Promise.allSettled(running.values())
+  removeDirectories()
+})
+// A hook that fails takes the place of those after it.
+process.once('exit', removeDirectories)
+
+function removeDirectories(): void {
   for (const dir of directories.splice(0))
     rmSync(dir, { recursive: true, force: true, maxRetries: 5 })
-})
+}
 
 /** Starts a program; what it says is kept. */
 export function start(program: string, args: string[], how: How = {}): Program {
@@ -162,9 +172,14 @@ export function startAtTerminal(command: string, how: How = {}): Program {
   return start('script', args, { ...how, env: { ...how.env, TERM: 'dumb', SHELL: '/bin/sh' } })
 }
 
-/** `node src/main.ts …`, as npm runs it. */
-export function startPostern(args: string[], how: How & { main?: string } = {}): Program {
-  return start(process.execPath, [how.main ?? MAIN, ...args], how)
+/** `node src/main.ts …`, as npm runs it; from a copy of the tree if one is told. */
+export function startPostern(
+  args: string[],
+  how: How & { copy?: string | undefined } = {},
+): Program {
+  const { copy } = how
+  if (copy === undefined) return start(process.execPath, [MAIN, ...args], how)
+  return start(join(copy, NODE), [join(copy, 'src/main.ts'), ...args], how)
 }
 
 /** Bytes of memory that a process has; undefined where the system doesn't say (it is in Linux' /proc). */

@@ -134,8 +134,7 @@ class Session {
 
   /** Until that is so, the server has gone, or the time is over. @returns whether it came to be. */
   async until(condition: () => boolean, ms: number): Promise<boolean> {
-    const end = performance.now() + ms
-    while (!condition() && !this.closed && performance.now() < end) await sleep(1)
+    for (let waited = 0; waited < ms && !condition() && !this.closed; waited++) await sleep(1)
     return condition()
   }
 
@@ -286,21 +285,25 @@ const rowsAndSyncs = fc.constantFrom<Buffer[]>(
   [BAD_ROW, SYNC, FLUSH, ROW],
 )
 const copyEnd = fc.constantFrom(COPY_DONE, COPY_DONE, COPY_FAIL)
+/**
+ * Of the Syncs in a copy that fails nobody knows how many are answered, until something else is. And
+ * in a failed transaction none succeeds.
+ */
+const settling = (copy: Buffer[]) =>
+  copy[0]?.includes(COPY) && !copy.includes(BAD_ROW) && !copy.includes(COPY_FAIL)
+    ? [query('ROLLBACK'), ...copy]
+    : [...copy, query('')]
 const copyByQuery = fc
-  .tuple(fc.constantFrom(...COPIES_BY_QUERY), rows, copyEnd)
-  .map(([sql, data, end]) => [query(sql), ...data, end, ...data, end])
-/** As libpq does it; what follows is a Query, for a Sync too many leaves the phase in doubt. */
+  .tuple(fc.constantFrom(...COPIES_BY_QUERY), fc.oneof(rows, rowsAndSyncs), copyEnd)
+  .map(([sql, data, end]) => [
+    ...[query(sql), ...data, end],
+    ...(sql.endsWith(COPY) && sql !== COPY ? [...data, end] : []),
+  ])
 const copyByExecute = fc
-  .tuple(fc.constantFrom(...COPIES_BY_EXECUTE), fc.constantFrom(FLUSH, SYNC), rows, copyEnd)
+  .tuple(fc.constantFrom(...COPIES_BY_EXECUTE), fc.boolean(), fc.oneof(rows, rowsAndSyncs), copyEnd)
   .map(([sql, early, data, end]) => [
-    parse(sql),
-    BIND,
-    EXECUTE,
-    early,
-    ...data,
-    end,
-    SYNC,
-    query(''),
+    ...[parse(sql), BIND, EXECUTE, early ? SYNC : FLUSH],
+    ...[...data, end, SYNC],
   ])
 const copyWithSyncs = fc
   .tuple(fc.constantFrom(...COPIES_BY_EXECUTE), fc.boolean(), rowsAndSyncs, copyEnd)
@@ -330,7 +333,9 @@ const stray = fc
   )
   .map((message) => [message])
 
-const politeStep = said(fc.oneof(simple, call, bursts, extended, copyByQuery, copyByExecute))
+const politeStep = said(
+  fc.oneof(simple, call, bursts, extended, copyByQuery.map(settling), copyByExecute.map(settling)),
+)
 const orderlyStep = said(fc.oneof(simple, extended, copyByQuery, copyWithSyncs, copyWithSyncs))
 const rudeStep = said(
   fc.oneof({ weight: 3, arbitrary: stray }, copyWithSyncs, copyByExecute, simple),
