@@ -95,7 +95,7 @@ export const FAILURES = {
   unsupported_protocol: {
     ...protocol,
     sqlstate: '0A000',
-    say: 'unsupported frontend protocol {version}: server supports 3.0 to 3.0',
+    say: 'unsupported frontend protocol {version}: server supports 3.0 to 3.2',
   },
   unencrypted_data: { ...protocol, say: 'received unencrypted data after {request} request' },
   tls_handshake_failed: { ...protocol, silent: true, say: 'could not accept SSL connection' },
@@ -154,6 +154,8 @@ export const FAILURES = {
   cannot_write: { ...usage, say: 'cannot write to {file}: {problem}', exit: 1 },
   config_invalid: { ...usage, say: '{problems}', exit: 2 },
   cannot_listen: { ...usage, say: 'cannot listen on {address}: {problem}', exit: 1 },
+  ca_failed: { ...usage, say: '{problem}', exit: 1 },
+  doctor_found: { ...usage, say: '{problem}', exit: 1 },
   dev_failed: { ...usage, say: '{problem}', exit: 1 },
 } as const satisfies Record<string, FailureRow>
 

@@ -30,13 +30,16 @@ export interface Sink {
   broken(how: LegEnded): void
 }
 
-/** Bytes that may wait here before the socket is told to stop reading. */
-const WAITING_BYTES_MAX = 256 * 1024
+/** Bytes that may wait here before the socket stops reading: what the caller waits for, or this. */
+const WAITING_BYTES_MIN = 16 * 1024
 /** How long, and for how many bytes, we go on reading so that our last words are not lost. */
 const LINGER_MS = 2_000
 /** How long the other side may take for what is still to be written. */
 const FLUSH_MS = 30_000
 const LINGER_BYTES_MAX = 1024 * 1024
+
+/** https://www.iana.org/assignments/tls-extensiontype-values (application-layer protocols) */
+const ALPN = 'postgresql'
 
 type Wait = { resolve: () => void; reject: (error: unknown) => void }
 
@@ -46,6 +49,7 @@ export class Leg {
   /** TLS is on. */
   encrypted = false
   #framing = new Framing()
+  #waitingMax = WAITING_BYTES_MIN
   #wait: Wait | undefined
   #ended: LegEnded | undefined
   #broken = false
@@ -64,17 +68,22 @@ export class Leg {
 
   /** The next untagged packet, without its length. */
   async packet(limit: number): Promise<Buffer> {
-    return await this.#until(() => this.#framing.packet(limit))
+    return await this.#until(() => this.#framing.packet(limit), limit)
   }
 
   /** The next tagged message; its body is a view, good until the next one is asked for. */
   async message(limit: number): Promise<Frame> {
-    return await this.#until(() => this.#framing.message(limit))
+    return await this.#until(() => this.#framing.message(limit), limit)
+  }
+
+  /** The next byte, which stays where it is. */
+  async peek(): Promise<number> {
+    return await this.#until(() => this.#framing.peek())
   }
 
   /** Waits for one byte of an answer that is no message (`S` or `N`), and takes it. */
   async byte(): Promise<number> {
-    await this.#until(() => this.#framing.peek())
+    await this.peek()
     const rest = this.#framing.rest()
     if (rest.length > 1)
       throw new Failure('node_protocol', { log: 'bytes before the TLS handshake' })
@@ -96,11 +105,27 @@ export class Leg {
    */
   async acceptTls(secureContext: SecureContext): Promise<void> {
     if (this.waiting > 0) throw new Failure('unencrypted_data', { values: { request: 'SSL' } })
+    await this.#acceptTls(secureContext)
+  }
+
+  /**
+   * The same without SSLRequest: what has come is the handshake's beginning. Who doesn't ask for
+   * PostgreSQL by ALPN may be talking to another server (the ALPACA attack).
+   */
+  async acceptDirectTls(secureContext: SecureContext): Promise<void> {
+    await this.#acceptTls(secureContext, this.#framing.rest())
+    if ((this.socket as TLSSocket).alpnProtocol !== ALPN)
+      throw new Failure('tls_handshake_failed', { log: 'direct TLS without ALPN "postgresql"' })
+  }
+
+  /** @param begun - the handshake's first bytes; a TLS socket reads first what is given back here. */
+  async #acceptTls(secureContext: SecureContext, begun?: Buffer): Promise<void> {
     await this.#upgrade((raw) => {
+      if (begun !== undefined) raw.pause().unshift(begun)
       const tls = new TLSSocket(raw, {
         isServer: true,
         secureContext,
-        ALPNProtocols: ['postgresql'],
+        ALPNProtocols: [ALPN],
       })
       tls.disableRenegotiation()
       // A bad record after the handshake is told so and in no other way, unless a tls.Server made
@@ -117,9 +142,6 @@ export class Leg {
 
   async #upgrade(wrap: (raw: Socket) => TLSSocket, event: 'secure' | 'secureConnect') {
     const raw = this.socket
-    // Of an end that came before, and of an abort, TLS would never hear.
-    this.#signal.throwIfAborted()
-    if (this.#ended !== undefined) throw this.#ended
     raw.off('data', this.#onData)
     raw.off('end', this.#onEnd)
     raw.off('close', this.#onClose)
@@ -131,6 +153,7 @@ export class Leg {
       this.#settle()
     })
     this.#listen(tls)
+    // Asks for an end or an abort that came before, too: TLS would never hear of them.
     await this.#until(() => secure || undefined)
     this.encrypted = true
   }
@@ -155,8 +178,8 @@ export class Leg {
     if (this.#closing) return
     this.#closing = true
     const { socket } = this
-    // In the middle of a TLS handshake, or after a bad record, there is no way to say anything.
-    if (this.#broken || socket.destroyed || (socket instanceof TLSSocket && !this.encrypted)) {
+    // In the middle of a TLS handshake there is no way to say anything.
+    if (socket.destroyed || (socket instanceof TLSSocket && !this.encrypted)) {
       this.destroy()
       return
     }
@@ -168,8 +191,7 @@ export class Leg {
     if (lastWords !== undefined) this.send(lastWords)
     socket.end(() => {
       clearTimeout(timer)
-      if (this.#ended === undefined) timer = destroyIn(LINGER_MS)
-      else socket.destroy()
+      timer = destroyIn(LINGER_MS)
     })
     socket.resume()
   }
@@ -184,7 +206,7 @@ export class Leg {
   receive(bytes: Buffer): boolean {
     if (this.#sink !== undefined) return this.#sink.chunk(bytes)
     this.#framing.push(bytes)
-    if (this.#framing.size > WAITING_BYTES_MAX) this.socket.pause()
+    if (this.#framing.size > this.#waitingMax) this.socket.pause()
     this.#settle()
     return false
   }
@@ -195,7 +217,9 @@ export class Leg {
     this.#framing.wipe()
   }
 
-  async #until<T>(take: () => T | undefined): Promise<T> {
+  /** @param limit - bytes that `take` may need; not many more are taken in. */
+  async #until<T>(take: () => T | undefined, limit = 0): Promise<T> {
+    this.#waitingMax = Math.max(limit, WAITING_BYTES_MIN)
     for (;;) {
       const taken = take()
       if (taken !== undefined) return taken
@@ -240,7 +264,7 @@ export class Leg {
   }
 }
 
-/** The other side's end is ours. One that sends on and on is read no further, but still told. */
+/** One that sends on and on is read no further, but still told. Once both have ended, Node closes. */
 function discard(socket: Socket): Sink {
   let bytes = 0
   return {
@@ -249,7 +273,7 @@ function discard(socket: Socket): Sink {
       if (bytes > LINGER_BYTES_MAX) socket.pause()
       return false
     },
-    end: () => void (socket.writableFinished && socket.destroy()),
+    end: () => undefined,
     broken: () => undefined,
   }
 }

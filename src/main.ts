@@ -28,6 +28,7 @@ process.exitCode = await runCli(process.argv.slice(2), {
   platform: process.platform,
   arch: process.arch,
   pid: process.pid,
+  isAlive,
   temporaryDirectory: tmpdir(),
   workingDirectory: process.cwd(),
   now: Date.now,
@@ -40,5 +41,13 @@ function userName(): string {
     return userInfo().username
   } catch {
     return ''
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch (thrown) {
+    return (thrown as NodeJS.ErrnoException).code === 'EPERM'
   }
 }

@@ -223,8 +223,9 @@ async function openTlsPair(options: ConnectionOptions = {}): Promise<Pair & { tl
 
 describe('TLS with a client', () => {
   test('messages go both ways', async () => {
-    const { leg, tls } = await openTlsPair({ ALPNProtocols: ['postgresql'] })
+    const { leg, socket, tls } = await openTlsPair({ ALPNProtocols: ['postgresql'] })
     expect([leg.encrypted, tls.alpnProtocol]).toEqual([true, 'postgresql'])
+    expect(socket.listenerCount('data')).toBe(0)
     tls.write(message('p', 'token'))
     expect(await nextBody(leg)).toBe('token')
     leg.send(Buffer.from('welcome'))
@@ -308,7 +309,7 @@ describe('TLS with a client', () => {
     const pending = rejection(leg.message(LIMIT))
     forge(peer)
     expect(await pending).toMatch(/^client: the client broke the connection: ERR_SSL_/)
-    leg.close()
+    leg.close(Buffer.from('words that nobody could read'))
     await closed(socket)
   })
   test.each(versions)('a bad record ends the flow: %o', async (options) => {
@@ -348,6 +349,18 @@ describe('TLS with a node', () => {
     if (says === undefined) await started
     else expect(await rejection(started)).toBe(says)
     expect(leg.encrypted).toBe(says === undefined)
+  })
+
+  test('that resets before the handshake', async () => {
+    const { leg, peer } = await openPair('node')
+    const says = broke('ECONNRESET')
+    const gone = rejection(leg.byte())
+    peer.resetAndDestroy()
+    expect(await gone).toBe(says)
+    const started = leg.startTls((socket) => connectTls({ socket, host: 'localhost', ca }))
+    expect(await rejection(started)).toBe(says)
+    leg.close()
+    expect(leg.socket.destroyed).toBe(true)
   })
 })
 
@@ -428,6 +441,17 @@ describe('the flow', () => {
     expect(pair.leg.waiting).toBe(0)
   })
 
+  test('goes on where more was waiting than a leg takes', async () => {
+    const { leg, socket, peer } = await openPair()
+    const all = 'x'.repeat(MIB)
+    peer.end(all)
+    await soon(() => socket.isPaused()).toBe(true)
+    const { sink, told } = recorder()
+    leg.flow(sink)
+    await soon(() => told().at(-1)).toBe('end')
+    expect(told()[0] === all).toBe(true)
+  })
+
   test('stays paused by a sink that was full with what was waiting', async () => {
     const pair = await openPair()
     const { leg, socket, peer } = pair
@@ -471,6 +495,15 @@ describe('the last words', () => {
     expect(await read).toEqual(WORDS)
     expect(socket.destroyed).toBe(false)
     peer.end()
+    await closed(socket)
+  })
+
+  test('reach a peer through TLS, which then ends', async () => {
+    const { leg, socket, tls } = await openTlsPair()
+    const read = everything(tls)
+    leg.close(WORDS)
+    expect(await read).toEqual(WORDS)
+    tls.end()
     await closed(socket)
   })
 
@@ -526,6 +559,8 @@ describe('the last words', () => {
     const { leg, socket, peer } = await openPair()
     if (waitMs === 2_000) peer.resume()
     say(leg)
+    leg.close(WORDS)
+    expect(vi.getTimerCount()).toBe(1)
     if (waitMs === 2_000) await once(socket, 'finish')
     vi.advanceTimersByTime(waitMs - 1)
     expect(socket.destroyed).toBe(false)

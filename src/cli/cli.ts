@@ -1,6 +1,7 @@
 /** DOOR. The command line: which commands there are, and what their help says. One file a command. */
 import { Command, CommanderError, InvalidArgumentError } from 'commander'
 import { FAILURES } from '../failure.ts'
+import { type CaOptions, caInit, caRotate, caShow } from './ca.ts'
 import { DEV_PORT, dev } from './dev.ts'
 import { serve } from './serve.ts'
 import { complain, type World } from './terminal.ts'
@@ -38,6 +39,22 @@ function commands(world: World): Command {
     .showHelpAfterError('(postern help shows what there is)')
     .exitOverride()
     .addHelpText('after', EXAMPLES)
+  addServe(program, world)
+  addDev(program, world)
+  addCa(program, world)
+  program
+    .command('version')
+    .description('print the version')
+    .action(() => void world.stdout.write(`${world.version}\n`))
+  const inherit = (command: Command) => {
+    command.exitOverride().copyInheritedSettings(program)
+    command.commands.forEach(inherit)
+  }
+  program.commands.forEach(inherit)
+  return program
+}
+
+function addServe(program: Command, world: World): void {
   program
     .command('serve')
     .description('open the gate that a configuration file describes')
@@ -47,6 +64,9 @@ function commands(world: World): Command {
     )
     .addHelpText('after', '\nExample:\n  $ postern serve --config /etc/postern.yaml')
     .action((options: { config: string }) => serve(options, world))
+}
+
+function addDev(program: Command, world: World): void {
   program
     .command('dev')
     .description('a whole local cluster: PostgreSQL, a token issuer, and the gate with TLS')
@@ -68,12 +88,25 @@ function commands(world: World): Command {
     .action((options: { sub: string; ttl: number; port: number; data?: string }) =>
       token(options, world),
     )
-  program
-    .command('version')
-    .description('print the version')
-    .action(() => void world.stdout.write(`${world.version}\n`))
-  for (const command of program.commands) command.exitOverride().copyInheritedSettings(program)
-  return program
+}
+
+function addCa(program: Command, world: World): void {
+  const ca = program
+    .command('ca')
+    .description('the authority that signs for `sign_in: certificate`')
+    .addHelpText('after', '\nExample:\n  $ postern ca init --dir /etc/postern/ca')
+  const commands = [
+    ['init', 'make an authority, and the file that the nodes trust', caInit],
+    ['rotate', 'replace it in three steps, each of which says what to do next', caRotate],
+    ['show', 'who signs, until when, and what is wrong with it', caShow],
+  ] as const
+  for (const [name, description, run] of commands)
+    ca.command(name)
+      .description(description)
+      .option('--dir <dir>', 'where its files are', 'ca')
+      .option('--name <name>', 'the name of a new authority', 'Postern client CA')
+      .option('--days <days>', 'how long a new authority is good', days, 730)
+      .action((options: CaOptions) => run(options, world))
 }
 
 function port(text: string): number {
@@ -82,6 +115,10 @@ function port(text: string): number {
 
 function seconds(text: string): number {
   return bounded(text, 1, 86_400, 'a number of seconds up to a day')
+}
+
+function days(text: string): number {
+  return bounded(text, 1, 3_650, 'a number of days up to ten years')
 }
 
 function bounded(text: string, least: number, most: number, what: string): number {

@@ -1,5 +1,5 @@
 /** `postern serve`: opens the gate that a configuration file describes, until a signal ends it. */
-import { readFileSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { type Config, parseConfig } from '../config/config.ts'
 import { Failure } from '../failure.ts'
@@ -28,5 +28,10 @@ export function readConfig(file: string, world: World): Config {
   } catch (thrown) {
     throw new Failure('config_unreadable', { values: { file, problem: (thrown as Error).message } })
   }
-  return parseConfig(file, text, { env: world.env, readFile })
+  return parseConfig(file, text, {
+    env: world.env,
+    readFile,
+    fileMode: (path) => statSync(path).mode & 0o777,
+    now: world.now,
+  })
 }

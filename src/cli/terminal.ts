@@ -17,6 +17,7 @@ export interface World {
   platform: string
   arch: string
   pid: number
+  isAlive(pid: number): boolean
   temporaryDirectory: string
   workingDirectory: string
   /** Milliseconds since the epoch. */

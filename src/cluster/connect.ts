@@ -30,7 +30,7 @@ export async function connect(
   parameters: SessionParameters,
   signal: AbortSignal,
 ): Promise<NodeSession> {
-  const leg = await dial(node, signal)
+  const leg = await dial(node, signal, await node.certificates?.contextFor(grant.role))
   try {
     return { leg, opening: await signIn(leg, startup(grant, node, parameters), grant.token) }
   } catch (thrown) {
@@ -58,9 +58,10 @@ function startup(grant: Grant, node: Node, parameters: SessionParameters): Map<s
  */
 function explained(thrown: unknown, grant: Grant, node: Node): unknown {
   if (thrown instanceof LegEnded)
-    return new Failure('node_signin_failed', { log: `node ${node.name}: ${thrown.message}` })
-  if (thrown instanceof Failure && thrown.code === 'message_too_large')
-    return new Failure('node_protocol', { log: `node ${node.name}: ${thrown.message}` })
+    return new Failure('node_signin_failed', {
+      log: `node ${node.name}: ${thrown.message}`,
+      cause: thrown,
+    })
   // The leg's bound on messages; the client's own would be told to the client.
   if (thrown instanceof Failure && thrown.code === 'message_too_large')
     return new Failure('node_protocol', { log: `node ${node.name}: ${thrown.message}` })
@@ -69,6 +70,11 @@ function explained(thrown: unknown, grant: Grant, node: Node): unknown {
   const log = `node ${node.name} refused ${JSON.stringify(grant.role)}: ${thrown.message}`
   if (refusal.sqlstate === '') return new Failure('node_protocol', { log })
   if (refusal.sqlstate.startsWith('28'))
-    return new Failure('role_refused', { values: { user: grant.role }, log })
-  return new Failure('node_refused', { values: { message: refusal.message }, log, response })
+    return new Failure('role_refused', { values: { user: grant.role }, log, cause: thrown })
+  return new Failure('node_refused', {
+    values: { message: refusal.message },
+    log,
+    response,
+    cause: thrown,
+  })
 }

@@ -1,11 +1,17 @@
 /**
  * A connection to a node, before anybody has signed in on it: TCP or a unix socket, and TLS with the
- * node's name verified. Plain sockets read into one buffer that they keep (`onread`); a socket that
- * turns to TLS after SSLRequest can't (the callback never fires there), so it hands out chunks.
+ * node's name verified. Sockets read into one buffer that they keep (`onread`), with TLS from the
+ * first byte as well; one that turns to TLS after SSLRequest can't (the callback never fires there).
  */
 import { once } from 'node:events'
 import { connect as connectSocket, isIP, type Socket } from 'node:net'
-import { connect as connectTls } from 'node:tls'
+import {
+  checkServerIdentity,
+  connect as connectTls,
+  type PeerCertificate,
+  type TLSSocket,
+  type ConnectionOptions as TlsOptions,
+} from 'node:tls'
 import { Failure } from '../failure.ts'
 import { Leg } from '../leg.ts'
 import { sslRequest } from '../wire/node_messages.ts'
@@ -14,49 +20,75 @@ import type { Node, NodeTls } from './node.ts'
 const READ_BYTES_FIRST = 8 * 1024
 const READ_BYTES_MAX = 64 * 1024
 const KEEPALIVE_DELAY_MS = 60_000
+const ALPN = 'postgresql'
 
-/** @throws Failure `node_unreachable` */
-export async function dial(node: Node, signal: AbortSignal): Promise<Leg> {
+/**
+ * @param secureContext - in the place of the node's own, for who comes with a certificate.
+ * @throws Failure `node_unreachable`, or `node_signin_failed` where the node refuses TLS
+ */
+export async function dial(
+  node: Node,
+  signal: AbortSignal,
+  secureContext = node.tls?.secureContext,
+): Promise<Leg> {
   const deadline = AbortSignal.any([signal, AbortSignal.timeout(node.connectTimeoutMs)])
-  const { socket, leg } = node.tls === undefined ? open(node, signal) : openChunks(node, signal)
+  const tls = node.tls && secureContext && { ...node.tls, secureContext }
+  const { socket, leg } = open(node, tls, signal)
   try {
-    await once(socket, 'connect', { signal: deadline })
-    if (node.tls !== undefined) await startTls(leg, node.tls)
+    await once(socket, tls?.direct ? 'secureConnect' : 'connect', { signal: deadline })
+    if (tls?.direct) acceptDirect(socket as TLSSocket, leg)
+    else if (tls !== undefined) await startTls(leg, tls)
     return leg
   } catch (thrown) {
     leg.destroy()
     signal.throwIfAborted()
     if (thrown instanceof Failure) throw thrown
-    const late = deadline.aborted ? 'no connection within connect_timeout' : undefined
-    const reason = late ?? (thrown instanceof Error ? thrown.message : String(thrown))
-    throw new Failure('node_unreachable', { log: `node ${node.name}: ${reason}`, cause: thrown })
+    const log = `node ${node.name}: ${reasonOf(thrown, tls)}`
+    throw new Failure('node_unreachable', { log, cause: thrown })
   }
 }
 
-/** Reads into one buffer, which grows while it is filled and is left to a sink that still needs it. */
-function open(node: Node, signal: AbortSignal): { socket: Socket; leg: Leg } {
-  let buffer = Buffer.allocUnsafeSlow(READ_BYTES_FIRST)
-  const socket: Socket = connectSocket({
-    ...node.address,
-    ...SOCKET_OPTIONS,
-    onread: {
-      buffer: () => buffer,
-      callback(size: number): boolean {
-        const filled = size === buffer.length && size < READ_BYTES_MAX
-        const kept = leg.receive(buffer.subarray(0, size))
-        const next = filled ? READ_BYTES_MAX : buffer.length
-        if (kept || filled) buffer = Buffer.allocUnsafeSlow(next)
-        return true
-      },
-    },
-  })
+/** What to look at first, for who reads the log. */
+function reasonOf(thrown: unknown, tls: NodeTls | undefined): string {
+  if (!(thrown instanceof Error)) return String(thrown)
+  if (thrown.name === 'AbortError') return 'no connection within connect_timeout'
+  const code = 'code' in thrown ? thrown.code : undefined
+  if (tls?.direct && (code === 'ECONNRESET' || code === 'ERR_SSL_WRONG_VERSION_NUMBER'))
+    return `${thrown.message}: sslnegotiation: direct needs PostgreSQL 17 or newer, with TLS on`
+  return thrown.message
+}
+
+function open(
+  node: Node,
+  tls: NodeTls | undefined,
+  signal: AbortSignal,
+): { socket: Socket; leg: Leg } {
+  const to = { ...node.address, ...SOCKET_OPTIONS }
+  if (tls !== undefined && !tls.direct) {
+    const socket = connectSocket(to)
+    return { socket, leg: new Leg(socket, 'node', signal) }
+  }
+  const onread = readIntoOneBuffer((bytes) => leg.receive(bytes))
+  const options = { ...to, onread, ...(tls && verified(tls)) }
+  const socket: Socket =
+    tls === undefined ? connectSocket(options) : connectTls(options as TlsOptions)
   const leg = new Leg(socket, 'node', signal)
   return { socket, leg }
 }
 
-function openChunks(node: Node, signal: AbortSignal): { socket: Socket; leg: Leg } {
-  const socket = connectSocket({ ...node.address, ...SOCKET_OPTIONS })
-  return { socket, leg: new Leg(socket, 'node', signal) }
+/** Reads into one buffer, which grows when it was filled and is left to a sink that still needs it. */
+function readIntoOneBuffer(receive: (bytes: Buffer) => boolean) {
+  let buffer = Buffer.allocUnsafeSlow(READ_BYTES_FIRST)
+  return {
+    buffer: () => buffer,
+    callback(size: number): boolean {
+      const filled = size === buffer.length && size < READ_BYTES_MAX
+      const kept = receive(buffer.subarray(0, size))
+      const next = filled ? READ_BYTES_MAX : buffer.length
+      if (kept || filled) buffer = Buffer.allocUnsafeSlow(next)
+      return true
+    },
+  }
 }
 
 const SOCKET_OPTIONS = {
@@ -67,16 +99,27 @@ const SOCKET_OPTIONS = {
   autoSelectFamily: true,
 }
 
-async function startTls(leg: Leg, { secureContext, serverName }: NodeTls): Promise<void> {
+/** What makes sure that the other end is the node. An IP address is no name for SNI. */
+function verified({ secureContext, serverName }: NodeTls) {
+  return {
+    secureContext,
+    ...(isIP(serverName) ? {} : { servername: serverName }),
+    checkServerIdentity: (_host: string, certificate: PeerCertificate) =>
+      checkServerIdentity(serverName, certificate),
+    ALPNProtocols: [ALPN],
+  }
+}
+
+async function startTls(leg: Leg, tls: NodeTls): Promise<void> {
   leg.send(sslRequest)
   if ((await leg.byte()) !== 'S'.charCodeAt(0))
     throw new Failure('node_signin_failed', { log: 'the node refused TLS' })
-  await leg.startTls((socket) =>
-    connectTls({
-      socket,
-      secureContext,
-      ...(isIP(serverName) ? { host: serverName } : { servername: serverName }),
-      ALPNProtocols: ['postgresql'],
-    }),
-  )
+  await leg.startTls((socket) => connectTls({ socket, ...verified(tls) }))
+}
+
+/** Without ALPN the other end may be any TLS server (the ALPACA attack). */
+function acceptDirect(socket: TLSSocket, leg: Leg): void {
+  if (socket.alpnProtocol !== ALPN)
+    throw new Failure('node_signin_failed', { log: 'the node did not choose ALPN "postgresql"' })
+  leg.encrypted = true
 }

@@ -4,6 +4,7 @@
  */
 import type { SecureContext } from 'node:tls'
 import type { Dialect } from '../wire/options.ts'
+import type { RoleCertificates } from './role_certificates.ts'
 
 export type Address = { host: string; port: number } | { path: string }
 
@@ -11,19 +12,24 @@ export interface NodeTls {
   secureContext: SecureContext
   /** The name that the node's certificate must have. */
   serverName: string
+  /** TLS from the first byte (PostgreSQL 17 and newer), not after SSLRequest. */
+  direct: boolean
 }
 
 /**
  * How the gate proves the granted role to the node. `peer`: the node asks the kernel who we are and
- * its ident map allows the role. `trust`: the node asks nothing. `forward`: the node judges the token.
+ * its ident map allows the role. `certificate`: one that the gate's authority signed for minutes.
+ * `trust`: the node asks nothing. `forward`: the node judges the token.
  */
-export type SignIn = 'peer' | 'trust' | 'forward'
+export type SignIn = 'peer' | 'certificate' | 'trust' | 'forward'
 
 export interface Node {
   name: string
   address: Address
   tls: NodeTls | undefined
   signIn: SignIn
+  /** Only for sign-in by `certificate`. */
+  certificates: RoleCertificates | undefined
   dialect: Dialect
   connectTimeoutMs: number
 }

@@ -3,7 +3,7 @@
  * that can be wrong with the file is found here, all at once, each with its place.
  */
 import type { SecureContext } from 'node:tls'
-import type { Node, NodeTls } from '../cluster/node.ts'
+import type { Node } from '../cluster/node.ts'
 import { Failure } from '../failure.ts'
 import { parseIdentityMap } from '../identity/identity_map.ts'
 import { NO_KEYS } from '../identity/keys.ts'
@@ -12,13 +12,21 @@ import type { Rules } from '../policy/decide.ts'
 import type { Level } from '../telemetry/log.ts'
 import { type Complaint, type ConfigDocument, type Outside, readDocument } from './document.ts'
 import { check } from './mistakes.ts'
+import { type Reading, readNode } from './nodes.ts'
 import { certificateProblem, privateKeyProblem, secureContext } from './pem.ts'
 import * as schema from './schema.ts'
 import type { HostPort } from './values.ts'
 
 export interface Config {
   listeners: ListenerConfig[]
-  cluster: { name: string; trust: Trust; rules: Rules; node: Node }
+  cluster: {
+    name: string
+    trust: Trust
+    rules: Rules
+    node: Node
+    /** Whom `postern cluster doctor` looks around as. */
+    management: { role: string } | undefined
+  }
   limits: { connections: number; authenticationTimeoutMs: number }
   ops: HostPort | undefined
   log: { level: Level }
@@ -47,16 +55,6 @@ export function parseConfig(name: string, text: string, outside: Outside): Confi
   return build(read.value, document, outside)
 }
 
-interface Reading {
-  complain(path: PropertyKey[], what: string): void
-  /** A file in PEM, or undefined after a complaint. */
-  pem(
-    path: PropertyKey[],
-    file: string,
-    problemOf: (pem: string) => string | undefined,
-  ): string | undefined
-}
-
 function build(file: schema.File, document: ConfigDocument, outside: Outside): Config {
   const complaints: Complaint[] = []
   const reading = openReading(document, outside, complaints)
@@ -69,7 +67,8 @@ function build(file: schema.File, document: ConfigDocument, outside: Outside): C
     name,
     trust: trust(name, section, reading),
     rules: rules(section),
-    node: node(name, section, reading),
+    node: readNode(name, section, reading),
+    management: section.management,
   }))
   const [cluster] = clusters
   if (complaints.length > 0 || cluster === undefined) throw invalid(document, complaints)
@@ -102,6 +101,8 @@ function openReading(document: ConfigDocument, outside: Outside, complaints: Com
       }
       return undefined
     },
+    isPrivate: (file) => (outside.fileMode(document.resolve(file)) & 0o077) === 0,
+    now: outside.now,
   }
 }
 
@@ -169,35 +170,9 @@ function rules(section: schema.ClusterSection): Rules {
   return {
     audiences: section['server.jwt_authentication.audience'],
     allowRoles: new Set(section.allow_roles),
+    ownRoles: new Set(section.management && [section.management.role]),
     replicationRoles: new Set(section.replication_roles),
   }
-}
-
-function node(name: string, section: schema.ClusterSection, reading: Reading): Node {
-  const [{ address, tls }] = section.nodes as [schema.NodeSection]
-  const path = ['clusters', name, 'nodes', 0, 'tls']
-  return {
-    name: 'path' in address ? address.path : `${address.host}:${address.port}`,
-    address,
-    tls: tls && nodeTls(path, tls, 'host' in address ? address.host : '', reading),
-    signIn: section.sign_in,
-    dialect: section.kind,
-    connectTimeoutMs: section.connect_timeout,
-  }
-}
-
-function nodeTls(
-  path: PropertyKey[],
-  tls: { ca_file: string; server_name?: string | undefined },
-  host: string,
-  { pem, complain }: Reading,
-): NodeTls | undefined {
-  const ca = pem([...path, 'ca_file'], tls.ca_file, certificateProblem)
-  if (ca === undefined) return undefined
-  const made = secureContext({ ca })
-  if (made.ok) return { secureContext: made.secureContext, serverName: tls.server_name ?? host }
-  complain(path, made.problem)
-  return undefined
 }
 
 /** In the order of the file. */

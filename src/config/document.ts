@@ -18,6 +18,10 @@ export interface Outside {
   env(name: string): string | undefined
   /** @throws an Error whose message says why it can't be read. */
   readFile(path: string): string
+  /** The permission bits of a file that can be read. */
+  fileMode(path: string): number
+  /** Milliseconds since the epoch: certificates are looked at by today. */
+  now(): number
 }
 
 /** What is wrong, and where in the text. */

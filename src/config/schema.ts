@@ -15,13 +15,14 @@ import {
   hostPort,
   isLoopback,
   nodeAddress,
+  roleName,
   timeout,
 } from './values.ts'
 
 const strings = z.array(z.string())
 const ISSUERS = 'server.jwt_authentication.issuers.configuration'
 const ISSUERS_ALIAS = 'server.jwt_authentication.issuers'
-const COMPARED = ['nodes', 'sign_in', ISSUERS, ISSUERS_ALIAS, 'issuer_options']
+const COMPARED = ['nodes', 'sign_in', 'certificate', ISSUERS, ISSUERS_ALIAS, 'issuer_options']
 const NO_PORT = 'write a port from 1 to 65535'
 
 export const tcpListener = z
@@ -49,7 +50,13 @@ export const listener = z.unknown().transform((value, context) => {
 
 export const node = z.strictObject({
   address: nodeAddress,
-  tls: z.strictObject({ ca_file: fileName, server_name: z.string().optional() }).optional(),
+  tls: z
+    .strictObject({
+      ca_file: fileName,
+      server_name: z.string().optional(),
+      sslnegotiation: z.enum(['postgres', 'direct']).default('postgres'),
+    })
+    .optional(),
 })
 
 export const issuerOptions = z.strictObject({ jwks: jwks.optional() })
@@ -58,7 +65,9 @@ export const cluster = z
   .strictObject({
     kind: z.enum(['postgresql', 'cockroachdb']),
     nodes: z.array(node).length(1, 'a cluster has exactly one node for now'),
-    sign_in: z.enum(['peer', 'trust', 'forward']),
+    sign_in: z.enum(['peer', 'certificate', 'trust', 'forward']),
+    certificate: z.strictObject({ ca_cert: fileName, ca_key: fileName }).optional(),
+    management: z.strictObject({ role: roleName }).optional(),
     connect_timeout: timeout.default(5_000),
     allow_roles: strings.default([]),
     replication_roles: strings.default([]),
@@ -132,6 +141,11 @@ function checkCluster(section: z.output<typeof cluster>, context: z.RefinementCt
   const complain = complainer(context)
   const [first] = section.nodes
   if (first !== undefined) checkSignIn(section.sign_in, first, complain)
+  if (section.sign_in === 'certificate' && section.certificate === undefined)
+    complain(
+      ['sign_in'],
+      'certificate needs certificate: {ca_cert, ca_key}; make them by postern ca init',
+    )
   if (section[ISSUERS] !== undefined && section[ISSUERS_ALIAS] !== undefined)
     complain([ISSUERS_ALIAS], `${ISSUERS_ALIAS} is an older name of ${ISSUERS}; keep one of them`)
   const names = (section[ISSUERS] ?? section[ISSUERS_ALIAS])?.names
@@ -157,6 +171,11 @@ function checkSignIn(signIn: SignIn, { address, tls }: NodeSection, complain: Co
     complain(
       ['sign_in'],
       "forward sends the user's token to the node; give the node tls: {ca_file}",
+    )
+  if (signIn === 'certificate' && (unix || tls === undefined))
+    complain(
+      ['sign_in'],
+      'a certificate is shown in TLS; give the node host:port and tls: {ca_file}',
     )
   if (signIn === 'trust' && !here && tls === undefined)
     complain(['sign_in'], 'trust needs a node on this machine, or tls: {ca_file}')

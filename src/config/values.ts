@@ -53,6 +53,9 @@ export const fileName = z
   .string()
   .regex(/^[^\n\0]+$/, 'write the path of the file; the gate reads the file itself')
 
+/** The name of a role. A NUL would end the string that a node is sent. */
+export const roleName = z.string().regex(/^[^\0]+$/, 'write the name of a role')
+
 export function isLoopback(host: string): boolean {
   if (host === 'localhost' || host === '::1') return true
   return isIP(host) === 4 && host.startsWith('127.')

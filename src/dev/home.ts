@@ -20,6 +20,8 @@ export interface Place {
   uid: number
   temporaryDirectory: string
   workingDirectory: string
+  /** Whether a process of that id runs. */
+  isAlive(pid: number): boolean
 }
 
 const ISSUER_FILE = 'issuer.json'
@@ -29,7 +31,7 @@ const PID_FILE = 'postern.pid'
 export async function makeHome(place: Place, pid: number): Promise<Home> {
   const dir = homeOf(place)
   const temporary = place.data === undefined
-  const alive = await livePid(dir)
+  const alive = await livePid(dir, place)
   if (alive !== undefined) throw failed(`a development gate (process ${alive}) already uses ${dir}`)
   if (temporary) await clear(dir, place.uid)
   await mkdir(dir, { recursive: !temporary, mode: 0o711 }).catch((error: Error) => {
@@ -85,11 +87,10 @@ async function ownedBy(dir: string, uid: number): Promise<boolean> {
   throw failed(`${dir} is somebody else's; remove it, or choose another --port`)
 }
 
-async function livePid(dir: string): Promise<number | undefined> {
+async function livePid(dir: string, { isAlive }: Place): Promise<number | undefined> {
   const pid = Number(await readFile(join(dir, PID_FILE), 'utf8').catch(() => ''))
   if (!Number.isInteger(pid) || pid <= 0) return undefined
-  const alive = await lstat(`/proc/${pid}`).catch(() => undefined)
-  return alive === undefined ? undefined : pid
+  return isAlive(pid) ? pid : undefined
 }
 
 function failed(problem: string): Failure {

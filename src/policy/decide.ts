@@ -21,6 +21,8 @@ export interface Rules {
   audiences: ReadonlySet<string>
   /** Reserved roles that may be granted all the same. */
   allowRoles: ReadonlySet<string>
+  /** The gate's own roles, which are reserved like the cluster's. */
+  ownRoles: ReadonlySet<string>
   /** Roles that may ask for replication. */
   replicationRoles: ReadonlySet<string>
 }
@@ -42,7 +44,7 @@ export function decide(principal: Principal, ask: Ask, rules: Rules): Decision {
   const { user, database } = ask
   if (!principal.users.includes(user))
     return deny('invalid_principal', notThisUser(principal, user))
-  if (isReserved(user) && !rules.allowRoles.has(user))
+  if (isReserved(user, rules.ownRoles) && !rules.allowRoles.has(user))
     return deny('invalid_identity', `cannot use JWT auth to login to a reserved user ${user}`)
   if (!principal.audiences.some((audience) => rules.audiences.has(audience)))
     return deny(

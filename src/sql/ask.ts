@@ -22,6 +22,8 @@ export interface Asked {
   replication: string | undefined
   others: ReadonlyMap<string, string>
   applicationName: string
+  /** The minor version of protocol 3 that was agreed on. */
+  minor: number
 }
 
 export function readAsk(startup: Startup, { dialect, signIn }: Node): Asked {
@@ -42,6 +44,7 @@ export function readAsk(startup: Startup, { dialect, signIn }: Node): Asked {
     options: rest,
     replication: startup.replication,
     others,
+    minor: startup.minor,
     applicationName: startup.parameters.get('application_name') ?? '',
   }
 }

@@ -1,12 +1,15 @@
 /**
- * Cancel keys: what a client gets in the place of the node's. Eight bytes: twelve bits say which
- * worker gave the key, fifty-two are random. A CancelRequest proves nothing but that it knows them.
+ * Cancel keys: what a client gets in the place of the node's. Twelve bits say which worker gave the
+ * key, the rest is random: 52 bits in the eight bytes of protocol 3.0, 276 in the 36 of 3.2. A
+ * CancelRequest proves nothing but that it knows them.
  * Rule: looked up by a salted digest and compared in constant time; nothing is ever answered.
  */
 import { hash, randomBytes, timingSafeEqual } from 'node:crypto'
 import type { Node } from '../cluster/node.ts'
 
-const KEY_BYTES = 8
+/** Process id and secret, by the client's minor version of the protocol. */
+const KEY_BYTES = 4 + 4
+const KEY_BYTES_3_2 = 4 + 32
 const WORKERS_MAX = 0xfff
 
 /** What a key stands for: the session's node and the node's own key. */
@@ -16,8 +19,8 @@ export interface CancelTarget {
 }
 
 export interface CancelKeys {
-  /** A new key for the session; it holds until `revoke`. */
-  issue(target: CancelTarget): { key: Buffer; revoke(): void }
+  /** A new key for the session of a client that speaks 3.`minor`; it holds until `revoke`. */
+  issue(target: CancelTarget, minor: number): { key: Buffer; revoke(): void }
   find(key: Buffer): CancelTarget | undefined
   /** Whether this worker gave the key. */
   isOurs(key: Buffer): boolean
@@ -29,8 +32,8 @@ export function openCancelKeys(worker: number): CancelKeys {
   const sessions = new Map<string, { key: Buffer; target: CancelTarget }>()
   const digest = (key: Buffer) => hash('sha256', Buffer.concat([salt, key]))
   return {
-    issue(target) {
-      const key = randomBytes(KEY_BYTES)
+    issue(target, minor) {
+      const key = randomBytes(minor >= 2 ? KEY_BYTES_3_2 : KEY_BYTES)
       key.writeUInt16BE(((worker & WORKERS_MAX) << 4) | (key.readUInt8(1) & 0xf), 0)
       const name = digest(key)
       sessions.set(name, { key, target })
@@ -38,8 +41,9 @@ export function openCancelKeys(worker: number): CancelKeys {
     },
     find(key) {
       const session = sessions.get(digest(key))
-      return session !== undefined && timingSafeEqual(session.key, key) ? session.target : undefined
+      if (session === undefined || session.key.length !== key.length) return undefined
+      return timingSafeEqual(session.key, key) ? session.target : undefined
     },
-    isOurs: (key) => key.length === KEY_BYTES && key.readUInt16BE(0) >>> 4 === worker,
+    isOurs: (key) => key.readUInt16BE(0) >>> 4 === worker,
   }
 }

@@ -14,6 +14,7 @@ import {
 } from '../wire/server_messages.ts'
 import {
   decodeStartup,
+  MINOR_MAX,
   protocolCode,
   STARTUP_BYTES_MAX,
   type Startup,
@@ -22,6 +23,8 @@ import {
 
 /** Both requests for encryption, refused, and then a startup packet. */
 const PACKETS_MAX = 3
+/** The first byte of a TLS handshake; no packet of ours begins with it. */
+const TLS_HANDSHAKE = 0x16
 
 /** What a listener lets a client do before it is known. */
 export interface Entrance {
@@ -34,6 +37,7 @@ export type Hello = { kind: 'cancel'; key: Buffer } | { kind: 'startup'; startup
 
 export async function handshake(client: Leg, entrance: Entrance): Promise<Hello> {
   const asked = { ssl: false, gssenc: false }
+  if ((await client.peek()) === TLS_HANDSHAKE) await acceptDirectTls(client, entrance)
   for (let packets = 0; packets < PACKETS_MAX; packets++) {
     const packet = decodeStartup(await client.packet(STARTUP_BYTES_MAX))
     switch (packet.kind) {
@@ -62,17 +66,29 @@ async function answerEncryption(client: Leg, kind: 'ssl' | 'gssenc', entrance: E
     return
   }
   client.send(SSL_ACCEPTED)
+  await handshaken(client.acceptTls(entrance.secureContext))
+}
+
+/** TLS from the first byte, since PostgreSQL 17. */
+async function acceptDirectTls(client: Leg, { secureContext }: Entrance): Promise<void> {
+  if (secureContext === undefined) throw new Failure('not_postgres')
+  await handshaken(client.acceptDirectTls(secureContext))
+}
+
+async function handshaken(accepting: Promise<void>): Promise<void> {
   try {
-    await client.acceptTls(entrance.secureContext)
+    await accepting
   } catch (thrown) {
     if (!(thrown instanceof LegEnded)) throw thrown
     throw new Failure('tls_handshake_failed', { log: thrown.message })
   }
 }
 
-/** The gate speaks 3.0. Who asks for more, or for options of the protocol, is told so once. */
+/** Who asks for a newer version, or for options of the protocol, is told once what there is. */
 function negotiate(client: Leg, startup: Startup): void {
   const unknown = [...startup.parameters.keys()].filter((name) => name.startsWith('_pq_.'))
   for (const name of unknown) startup.parameters.delete(name)
-  if (startup.minor > 0 || unknown.length > 0) client.send(negotiateProtocolVersion(0, unknown))
+  const tooNew = startup.minor > MINOR_MAX
+  startup.minor = Math.min(startup.minor, MINOR_MAX)
+  if (tooNew || unknown.length > 0) client.send(negotiateProtocolVersion(startup.minor, unknown))
 }

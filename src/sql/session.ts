@@ -80,7 +80,7 @@ export async function serve(socket: Socket, parts: SessionParts): Promise<void> 
       login.signal,
     )
     clearTimeout(timer)
-    await attend(client, node, report, parts)
+    await attend(client, node, asked, report, parts)
   } catch (thrown) {
     refuse(client, thrown, report)
   } finally {
@@ -113,11 +113,15 @@ function permit(principal: Principal, token: Secret | undefined, asked: Asked, c
 }
 
 /** The session itself, from the node's greeting to the end of either side. */
-async function attend(client: Leg, session: NodeSession, report: Report, parts: SessionParts) {
-  const { leg: node, opening } = session
-  const { cluster, cancelKeys } = parts
-  const cancel =
-    opening.cancelKey && cancelKeys.issue({ node: cluster.node, key: opening.cancelKey })
+async function attend(
+  client: Leg,
+  { leg: node, opening }: NodeSession,
+  { minor }: Asked,
+  report: Report,
+  { cluster, cancelKeys, onStop }: SessionParts,
+): Promise<void> {
+  const target = opening.cancelKey && { node: cluster.node, key: opening.cancelKey }
+  const cancel = target && cancelKeys.issue(target, minor)
   try {
     client.send(AUTHENTICATION_OK)
     client.send(opening.messages)
@@ -125,7 +129,7 @@ async function attend(client: Leg, session: NodeSession, report: Report, parts: 
     client.send(opening.readyForQuery)
     report.opened()
     const relay = new Relay(client, node)
-    parts.onStop((why) => relay.stop(why))
+    onStop((why) => relay.stop(why))
     const ended = await relay.ended
     report.ended(ended, relay.bytes)
     client.close(lastWords(ended, report))

@@ -175,42 +175,65 @@ export class Phase {
    */
   #copied(): void {
     const kept = this.#kept
-    this.#dropAnswered()
+    let heir = this.#dropAnswered()
     let end = 0
     while (end < kept.length && (kept.kind(end) & ANSWERED) !== 0) end++
     if (end === kept.length) return
     let command = false
-    let heir = LONE_SYNC
     for (; end > 0; end--) {
       const kind = kept.kind(0)
       kept.drop()
       if (kind === LONE_SYNC) continue
       if (kind !== LATE_SYNC) command = kind === COMMAND
-      heir = kind === COMMAND ? LONE_SYNC : kind
+      if (kind !== COMMAND) heir = kind
+      else if (heir !== LONE_SYNC) heir = LATE_SYNC
     }
     kept.take()
     if (heir !== LONE_SYNC) this.#bequeath(heir)
     if (command) kept.putBack(COMMAND)
   }
 
-  /** The node is at a Query, or at an Execute, and past all that is kept before it. */
-  #dropAnswered(): void {
+  /**
+   * The node is at a Query, or at an Execute, and past all that is kept before it.
+   * @returns what the next Sync inherits from one that no ReadyForQuery was matched with.
+   */
+  #dropAnswered(): number {
     const kept = this.#kept
-    while (kept.length > 0 && kept.kind(0) !== COMMAND && (kept.kind(0) & EXTENDED) === 0)
+    let heir = LONE_SYNC
+    while (kept.length > 0 && kept.kind(0) !== COMMAND && (kept.kind(0) & EXTENDED) === 0) {
+      if (kept.kind(0) === LATE_SYNC) heir = LATE_SYNC
       kept.drop()
+    }
+    return heir
   }
 
-  /** The next message will, if it is a lone Sync, be answered as the Sync `heir` would have been. */
+  /** What the Sync `heir` would have closed is closed by the next Sync, be it here yet or not. */
   #bequeath(heir: number): void {
     const kept = this.#kept
-    const ends = kept.length > 0 && (kept.kind(0) & ANSWERED) === 0 ? kept.drop() : 0
-    if (kept.length === 0) {
-      if (this.#nextSync === LONE_SYNC) this.#nextSync = heir
-    } else if (kept.kind(0) === LONE_SYNC) {
+    const end = kept.length > 0 ? kept.kind(0) : COMMAND
+    const ends = (end & ANSWERED) === 0 ? kept.drop() : 0
+    const next = kept.length > 0 ? kept.kind(0) : this.#nextSync
+    if (heir === LATE_SYNC || next !== LONE_SYNC) {
+      this.#makeLate()
+    } else if (kept.length === 0) {
+      this.#nextSync = heir
+    } else {
       kept.take()
       kept.putBack(heir)
     }
-    if (ends > 0) kept.putBack(COPY_END | (heir & EXTENDED), ends)
+    if (ends > 0) kept.putBack(end | (heir & EXTENDED), ends)
+  }
+
+  /** The next Sync has something to close. */
+  #makeLate(): void {
+    const kept = this.#kept
+    let next = 0
+    while (next < kept.length && (kept.kind(next) & ALONE) === 0) next++
+    if (next < kept.length) {
+      if (kept.kind(next) === LONE_SYNC) kept.change(next, LATE_SYNC)
+    } else if (this.#nextSync === LONE_SYNC) {
+      this.#nextSync = LATE_SYNC
+    }
   }
 
   #owes(): boolean {
@@ -244,6 +267,10 @@ class Runs {
       this.#makeRoom()
       this.#set(this.length++, ONE | kind)
     }
+  }
+
+  change(index: number, kind: number): void {
+    this.#set(index, (this.#at(index) & ~KIND_MASK) | kind)
   }
 
   putBack(kind: number, count = 1): void {

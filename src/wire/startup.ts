@@ -11,7 +11,12 @@ export const STARTUP_BYTES_MAX = 10_004
 const CANCEL_REQUEST = 80877102
 const SSL_REQUEST = 80877103
 const GSSENC_REQUEST = 80877104
-const CANCEL_KEY_BYTES = 8
+/** Process id and secret: four bytes each before 3.2, up to 256 for the secret since. */
+const CANCEL_KEY_BYTES_MIN = 8
+const CANCEL_KEY_BYTES_MAX = 4 + 256
+
+/** The newest minor version of protocol 3 that the gate speaks to clients. */
+export const MINOR_MAX = 2
 
 export type StartupPacket =
   | { kind: 'ssl' }
@@ -20,7 +25,7 @@ export type StartupPacket =
   | { kind: 'startup'; startup: Startup }
 
 export interface Startup {
-  /** The minor version of protocol 3 that the client speaks. */
+  /** The minor version of protocol 3 that the client asks for. */
   minor: number
   user: string
   /** As sent; undefined where the client left it to the server. */
@@ -55,7 +60,7 @@ export function protocolCode(packet: 'ssl' | 'gssenc'): number {
 function decodeCancel(packet: Buffer): StartupPacket {
   const key = packet.subarray(4)
   // Who cancels is never answered, right or wrong.
-  if (key.length !== CANCEL_KEY_BYTES)
+  if (key.length < CANCEL_KEY_BYTES_MIN || key.length > CANCEL_KEY_BYTES_MAX)
     throw new Failure('not_postgres', { log: 'a cancel key of the wrong length' })
   return { kind: 'cancel', key: Buffer.from(key) }
 }

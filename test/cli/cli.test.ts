@@ -29,6 +29,7 @@ async function cli(args: string[], more: Partial<World> = {}) {
     platform: process.platform,
     arch: process.arch,
     pid: process.pid,
+    isAlive: () => false,
     temporaryDirectory: dir,
     workingDirectory: dir,
     now: Date.now,

@@ -272,7 +272,7 @@ describe('values of the wrong kind', () => {
     [
       'a strange sign_in',
       'clusters: {a: {kind: postgresql, nodes: [{address: /x}], sign_in: scram}}',
-      '4:67: write peer or trust or forward, not "scram"',
+      '4:67: write peer or certificate or trust or forward, not "scram"',
     ],
     [
       'tls without a CA',
@@ -296,7 +296,7 @@ describe('keys that must agree', () => {
       `${GOOD}  other:\n${one.replace('peer', 'scram')}`,
       [
         '5:3: name exactly one cluster for now',
-        '12:14: write peer or trust or forward, not "scram"',
+        '12:14: write peer or certificate or trust or forward, not "scram"',
       ],
     ],
     [

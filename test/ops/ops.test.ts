@@ -1,5 +1,6 @@
 /** The operators' door: what a probe and a scraper see. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { FAILURES } from '../../src/failure.ts'
 import { openOps } from '../../src/ops/ops.ts'
 import { openMetrics } from '../../src/telemetry/metrics.ts'
 import { startGate, type TestGate } from '../support/gate.ts'
@@ -72,7 +73,7 @@ it('is not ready while the gate says so, and alive all the same', async () => {
   const door = await openOps({ host: '127.0.0.1', port: 0 }, parts)
   const get = (path: string) => fetch(`http://127.0.0.1:${door.port}${path}`)
   const ready = await get('/readyz')
-  expect([ready.status, await ready.text()]).toEqual([503, 'closing\n'])
+  expect([ready.status, await ready.text()]).toEqual([FAILURES['not_ready'].http, 'closing\n'])
   expect((await get('/livez')).status).toBe(200)
   await expect(openOps({ host: '127.0.0.1', port: door.port }, parts)).rejects.toMatchObject({
     code: 'cannot_listen',

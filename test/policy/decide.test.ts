@@ -20,6 +20,7 @@ const ask: Ask = { user: 'maxroach', database: 'defaultdb', replication: false }
 const rules: Rules = {
   audiences: new Set(['db']),
   allowRoles: new Set(),
+  ownRoles: new Set(['postern_management']),
   replicationRoles: new Set(),
 }
 
@@ -57,6 +58,15 @@ test.each<[string, Case, string]>([
       rules: { allowRoles: new Set(['postgres']) },
     },
     'postgres',
+  ],
+  [
+    "the gate's own role, that is allowed",
+    {
+      principal: named('postern_management'),
+      ask: { user: 'postern_management' },
+      rules: { allowRoles: new Set(['postern_management']) },
+    },
+    'postern_management',
   ],
   [
     'replication by a role that may',
@@ -131,6 +141,12 @@ test.each<[string, Case, keyof typeof FAILURES, string | undefined]>([
     },
     'invalid_identity',
     'cannot use JWT auth to login to a reserved user root',
+  ],
+  [
+    "the gate's own role, whatever its letters look like",
+    { principal: named('Postern_Management'), ask: { user: 'Postern_Management' } },
+    'invalid_identity',
+    'cannot use JWT auth to login to a reserved user Postern_Management',
   ],
   [
     'another audience',

@@ -240,7 +240,7 @@ describe('with a node that lets everybody in', () => {
       'GSSENCRequest twice',
       [gssencRequest(), gssencRequest()],
       '0A000',
-      'unsupported frontend protocol 1234.5680: server supports 3.0 to 3.0',
+      'unsupported frontend protocol 1234.5680: server supports 3.0 to 3.2',
     ],
     [
       'bytes glued to SSLRequest',
@@ -258,7 +258,7 @@ describe('with a node that lets everybody in', () => {
       'protocol 2',
       [startup({ user: 'a' }, 2 << 16)],
       '0A000',
-      'unsupported frontend protocol 2.0: server supports 3.0 to 3.0',
+      'unsupported frontend protocol 2.0: server supports 3.0 to 3.2',
     ],
     [
       'a startup packet that ends early',
@@ -310,13 +310,46 @@ describe('with a node that lets everybody in', () => {
     client.close()
   })
 
-  it('tells a client that speaks a newer protocol what it knows', async () => {
+  it.each<[string, number, Record<string, string>, string | undefined, number]>([
+    ['3.0', 0, {}, undefined, 8],
+    ['3.1, which never was', 1, {}, undefined, 8],
+    ['3.2', 2, {}, undefined, 36],
+    ['3.3', 3, {}, '\0\x03\0\x02\0\0\0\0', 36],
+    [
+      '3.9999, to see who minds',
+      9999,
+      { '_pq_.test_protocol_negotiation': '' },
+      '\0\x03\0\x02\0\0\0\x01_pq_.test_protocol_negotiation\0',
+      36,
+    ],
+    [
+      '3.0 with options of the protocol',
+      0,
+      { '_pq_.x': '1', '_pq_.y': '' },
+      '\0\x03\0\0\0\0\0\x02_pq_.x\0_pq_.y\0',
+      8,
+    ],
+    [
+      '3.2 with an option of the protocol',
+      2,
+      { '_pq_.x': '1' },
+      '\0\x03\0\x02\0\0\0\x01_pq_.x\0',
+      36,
+    ],
+  ])('speaks to a client that asks for %s', async (_name, minor, options, told, keyBytes) => {
     const client = await openTls(gate.port, gate.caPem)
-    client.write(startup({ user: 'maxroach', ...JWT_OPTION, '_pq_.x': '1' }, (3 << 16) | 2))
-    const said = await client.next()
-    expect(said?.type).toBe('v')
-    expect(said?.body.toString('latin1')).toBe('\0\x03\0\0\0\0\0\x01_pq_.x\0')
+    client.write(startup({ user: 'maxroach', ...JWT_OPTION, ...options }, (3 << 16) | minor))
+    if (told !== undefined) {
+      const said = await client.next()
+      expect(said?.type).toBe('v')
+      expect(said?.body.toString('latin1')).toBe(told)
+    }
     expect((await client.next())?.type).toBe('R')
+    client.write(password(await gate.token('maxroach')))
+    const said = await client.until('Z')
+    expect(said.map(({ type }) => type).join('')).toBe('RSKZ')
+    expect(said.at(-2)?.body).toHaveLength(keyBytes)
+    expect(Object.keys(node.startups.at(-1) ?? {})).toEqual(['user', 'database'])
     client.close()
   })
 

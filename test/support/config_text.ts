@@ -41,6 +41,8 @@ export async function makeFiles(): Promise<void> {
 export function parse(text: string): Config {
   return parseConfig('/etc/postern/postern.yaml', text, {
     env: (name) => ENV[name],
+    fileMode: () => 0o600,
+    now: Date.now,
     readFile(path) {
       const found = FILES[path]
       if (found === undefined) throw new Error(`ENOENT: no such file or directory, open '${path}'`)

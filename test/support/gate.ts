@@ -59,6 +59,8 @@ export async function startGate(options: GateOptions): Promise<TestGate> {
     JSON.stringify(gateConfig(options, key)),
     {
       env: () => undefined,
+      fileMode: () => 0o600,
+      now: options.now ?? Date.now,
       readFile(path) {
         const text = files[path]
         if (text === undefined) throw new Error('no such file')

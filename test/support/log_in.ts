@@ -52,6 +52,8 @@ export function clusterOf(settings: Claims) {
   const text = JSON.stringify({ listeners: [{ directory: '/run' }], clusters: { test: cluster } })
   const nothing = {
     env: () => undefined,
+    fileMode: () => 0o600,
+    now: Date.now,
     readFile: () => {
       throw new Error('no files here')
     },

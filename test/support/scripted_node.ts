@@ -24,7 +24,15 @@ export interface Script {
   greet?: (conversation: Conversation) => void
   /** Bytes of a session after its greeting. */
   session?: (chunk: Buffer, conversation: Conversation) => void
-  tls?: { certPem: string; keyPem: string }
+  tls?: {
+    certPem: string
+    keyPem: string
+    /** Asks for a certificate; a test looks at it by `getPeerCertificate`. */
+    clientCaPem?: string
+    /** TLS from the first byte. */
+    direct?: boolean
+    alpn?: string[]
+  }
 }
 
 export interface Conversation {
@@ -63,7 +71,7 @@ export async function startScriptedNode(script: Script = {}): Promise<ScriptedNo
   }
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     node.sockets.push(socket)
-    converse(socket, script, node)
+    converse(socket, script, node, script.tls?.direct)
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const bound = server.address()
@@ -83,6 +91,7 @@ function converse(
   socket: Socket,
   script: Script,
   node: Pick<ScriptedNode, 'startups' | 'cancels' | 'passwords'>,
+  direct = false,
 ): void {
   let received = Buffer.alloc(0)
   let handle = (): void => first()
@@ -129,17 +138,27 @@ function converse(
   const encrypt = () => {
     if (script.tls === undefined) return void socket.write('N')
     socket.removeListener('data', onData)
-    socket.write('S')
-    const { certPem, keyPem } = script.tls
-    const secureContext = createSecureContext({ cert: certPem, key: keyPem })
-    const tls = new TLSSocket(socket, { isServer: true, secureContext })
+    if (!direct) socket.write('S')
+    const { certPem, keyPem, clientCaPem: ca, alpn } = script.tls
+    const secureContext = createSecureContext({ cert: certPem, key: keyPem, ...(ca && { ca }) })
+    const tls = new TLSSocket(socket, {
+      isServer: true,
+      secureContext,
+      requestCert: ca !== undefined,
+      rejectUnauthorized: false,
+      ...(alpn && { ALPNProtocols: alpn }),
+    })
     converse(tls, script, node)
   }
   const onData = (chunk: Buffer) => {
     received = Buffer.concat([received, chunk])
     handle()
   }
-  socket.on('data', onData)
   socket.on('error', () => undefined)
+  if (direct) {
+    encrypt()
+    return
+  }
+  socket.on('data', onData)
   socket.on('end', () => socket.end())
 }

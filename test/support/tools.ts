@@ -15,10 +15,13 @@ export const PYTHON = '/usr/bin/python3'
 /** The tree, our program in it, and the Node that npm runs it with. */
 export const ROOT = join(import.meta.dirname, '../..')
 export const MAIN = join(ROOT, 'src/main.ts')
+/** Debian's own PostgreSQL server. */
+export const DEBIAN_15 = '/usr/lib/postgresql/15/bin'
 export const NODE = 'node_modules/node/bin/node'
 
 const TOOLS = {
   psql: { program: 'psql', args: ['--version'], package: 'postgresql-client' },
+  PostgreSQL15: { program: `${DEBIAN_15}/postgres`, args: ['--version'], package: 'postgresql' },
   psycopg2: { program: PYTHON, args: ['-c', 'import psycopg2'], package: 'python3-psycopg2' },
 }
 

@@ -3,7 +3,7 @@
  * so that the gate's codec is never tested against itself.
  */
 import { connect as connectSocket, type NetConnectOpts, type Socket } from 'node:net'
-import { connect as connectTls } from 'node:tls'
+import { type ConnectionOptions, connect as connectTls } from 'node:tls'
 
 export interface Message {
   type: string
@@ -44,6 +44,21 @@ export async function openTls(port: number, caPem: string): Promise<WireClient> 
   await new Promise((resolve, reject) => {
     tls.once('secureConnect', resolve)
     tls.once('error', reject)
+  })
+  return wrap(tls)
+}
+
+/** TLS from the first byte. Rejects when the gate closes instead. */
+export async function openDirectTls(
+  port: number,
+  caPem: string,
+  options: ConnectionOptions = { ALPNProtocols: ['postgresql'] },
+): Promise<WireClient> {
+  const tls = connectTls({ port, host: '127.0.0.1', ca: caPem, ...options })
+  await new Promise((resolve, reject) => {
+    tls.once('secureConnect', resolve)
+    tls.once('error', reject)
+    tls.once('close', () => reject(new Error('the gate closed the connection')))
   })
   return wrap(tls)
 }

@@ -138,6 +138,7 @@ describe('the rest of a greeting', () => {
     ['one string', 'server_version\0', malformed],
     ['one and a half', 'server_version\x0018.4', malformed],
     ['three strings', 'a\0b\0c\0', malformed],
+    ['two and a half', 'a\0b\0c', malformed],
     ['no NUL at all', 'x'.repeat(1000), malformed],
   ])
   const key = Buffer.from([0, 0, 18, 103, 0xff, 0, 1, 0])

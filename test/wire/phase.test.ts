@@ -69,6 +69,9 @@ const SCRIPTS: Record<string, [name: string, script: string][]> = {
     ['and a Sync', '>PQSdcS <1GC busy <ZT busy <ZI quiet'],
     ['and a Sync that fails', '>BEQSdcS <2CGC busy <ZT busy <EZI quiet'],
     ['and more of them', '>PQSdcB <1GCZI busy >S <2 busy <ZI quiet'],
+    ['and a copy by Execute', '>EQSdcBcPESdcS <CGCZI <GCC2C busy <ZI busy <ZI quiet'],
+    ['and another Query', '>EQSdcQS <CGCZI <CZI busy <EZI quiet'],
+    ['and another Query, the Sync to come', '>EQSdcQ <CGCZI <CZI quiet >SQ <EZI busy <CZI quiet'],
     ['and too much data', '>PQSdccBESdcS <1GCZI busy <2GCZI quiet'],
   ],
   'copy in by Execute': [
@@ -86,7 +89,7 @@ const SCRIPTS: Record<string, [name: string, script: string][]> = {
     ['the same, data too much', '>PBEBES <12G >dcdcScS <C2G copying <CZI busy <ZI quiet'],
     ['three copies, data too much', '>PBEBEBESdcdcdcScS <2G <C2G <C2GCZI busy <ZI quiet'],
     ['more behind it', '>PBESdcPBES <12GC busy <12CZI quiet'],
-    ['a Query behind it', '>PBESdcQ <12GC busy <CZI quiet >S <ZI quiet'],
+    ['a Query behind it', '>PBESdcQ <12GC busy <CZI quiet >S <EZI quiet'],
     ['failing before its Sync', '>PBES <12GE busy <ZI quiet >cS busy <ZI quiet'],
     ['failing behind its Sync', '>PBES <12G >dcS <E busy <ZI busy >Q <CZI quiet'],
     ['the same, then another copy', '>PBESdcS <12GEZI busy >PBESdcS <12GCZI quiet'],

@@ -100,8 +100,10 @@ class ModelNode {
     }
   }
 
+  /** With the implicit transaction gone, a Sync has nothing left to fail in. */
   #fail(): false {
     this.said.push('E')
+    this.#unsynced = false
     if (this.#status === 'T') this.#status = 'E'
     return false
   }

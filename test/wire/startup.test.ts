@@ -56,7 +56,7 @@ const layout = (problem: string): Refusal => ({
 })
 const unsupported = (version: string): Refusal => ({
   sqlstate: '0A000',
-  says: `unsupported frontend protocol ${version}: server supports 3.0 to 3.0`,
+  says: `unsupported frontend protocol ${version}: server supports 3.0 to 3.2`,
 })
 const unterminated = layout('expected terminator as last byte')
 const twice = layout('a parameter was given twice')
@@ -76,7 +76,12 @@ describe('requests', () => {
     ['CancelRequest', cancelRequest(key), { kind: 'cancel', key }],
     ['CancelRequest without a secret', cancelRequest(key.subarray(4)), strangers],
     ['CancelRequest of 7 bytes', cancelRequest(key.subarray(1)), strangers],
-    ['CancelRequest of protocol 3.2', cancelRequest(Buffer.alloc(256, 7)), strangers],
+    [
+      'CancelRequest of protocol 3.2',
+      cancelRequest(Buffer.alloc(36, 7)),
+      { kind: 'cancel', key: Buffer.alloc(36, 7) },
+    ],
+    ['CancelRequest that is too long', cancelRequest(Buffer.alloc(261, 7)), strangers],
     ['CancelRequest without a key', packet(80877102), strangers],
   ])
 
@@ -176,7 +181,7 @@ describe('parameters', () => {
     ['an empty database is the default one', start('user', 'alice', 'database', ''), hello({})],
     ['empty options are said', start('user', 'alice', 'options', ''), hello({ options: '' })],
     ['names are exact', start('user', 'alice', 'User', 'bob'), others(['User', 'bob'])],
-    ['UTF-8', start('user', 'алиса😀\ufeff'), hello({ user: 'алиса😀\ufeff' })],
+    ['UTF-8', start('user', '\ufeffалиса😀'), hello({ user: '\ufeffалиса😀' })],
     [
       'names of JavaScript',
       start('__proto__', 'a', 'constructor', 'b', 'user', 'alice'),

@@ -1,0 +1,214 @@
+/**
+ * What a gate needs on its cluster, as text to paste, one block a place: SQL, lines of a file, a
+ * shell. Pure. https://www.postgresql.org/docs/18/client-authentication.html and
+ * https://www.cockroachlabs.com/docs/stable/security-reference/authentication
+ * Rule: a block can be pasted whole, since what explains it is a comment there; no secret is in one.
+ */
+import { isIP } from 'node:net'
+import type { Trust } from '../identity/trust.ts'
+import type { Rules } from '../policy/decide.ts'
+import type { Node } from './node.ts'
+import { cockroachSetup } from './setup_cockroachdb.ts'
+
+/** Whom a gate may sign in as is a member of it, and nobody else is. */
+export const GROUP = 'postern_users'
+export const IDENT_MAP = 'postern'
+/** Where the management role signs in: its rights are those of one database. */
+export const MANAGEMENT_DATABASE = 'postgres'
+
+export interface SetUp {
+  node: Pick<Node, 'dialect' | 'signIn' | 'address' | 'tls'>
+  trust: Pick<Trust, 'enabled' | 'issuers' | 'claim'>
+  rules: Pick<Rules, 'audiences'>
+  management: { role: string } | undefined
+}
+
+export interface Surroundings {
+  /** The gate's address as the nodes see it: an IP address, one with a mask, or a host's name. */
+  gateAddress: string | undefined
+  /** Whom the gate runs as: to `peer` that is who it is. */
+  osUser: string
+}
+
+export interface Block {
+  /** Where it goes. */
+  place: string
+  lines: string[]
+}
+
+export const NO_ADDRESS = 'GATE-ADDRESS/32'
+
+export function setup(cluster: SetUp, around: Surroundings): Block[] {
+  const addresses = addressesOf(cluster, around)
+  if (cluster.node.dialect === 'cockroachdb') return cockroachSetup(cluster, addresses)
+  const { node, management } = cluster
+  const tls = node.signIn === 'certificate' || node.signIn === 'forward'
+  return [
+    {
+      place: `SQL, as a superuser, in the database ${MANAGEMENT_DATABASE}`,
+      lines: roles(management),
+    },
+    ...(node.signIn === 'certificate' ? [{ place: 'shell on the node', lines: copyCa() }] : []),
+    ...(tls ? [{ place: 'postgresql.conf', lines: serverTls(node) }] : []),
+    {
+      place: 'pg_hba.conf, above every other line',
+      lines: [...hbaComments(cluster, addresses), ...hbaLines(cluster, addresses)],
+    },
+    ...(node.signIn === 'peer'
+      ? [{ place: 'pg_ident.conf', lines: identLines(management, around.osUser) }]
+      : []),
+    { place: 'SQL, as a superuser: the node reads its files again', lines: reload() },
+  ]
+}
+
+/** An address in the form that pg_hba.conf takes: an IP address alone has no mask yet. */
+export function withMask(address: string): string {
+  const version = isIP(address)
+  return version === 0 ? address : `${address}/${version === 4 ? 32 : 128}`
+}
+
+function addressesOf({ node }: SetUp, { gateAddress }: Surroundings): string[] {
+  if (gateAddress !== undefined) return [withMask(gateAddress)]
+  const host = 'host' in node.address ? node.address.host : ''
+  if (host === 'localhost') return ['127.0.0.1/32', '::1/128']
+  return [host === '::1' || host.startsWith('127.') ? withMask(host) : NO_ADDRESS]
+}
+
+function roles(management: SetUp['management']): string[] {
+  const group = [
+    `-- Whom the gate may sign in as is a member of ${GROUP}; nobody signs in as the group itself.`,
+    `CREATE ROLE ${GROUP} NOLOGIN;`,
+    '-- Then for each person or program, without a password:',
+    `--   CREATE ROLE maxroach LOGIN IN ROLE ${GROUP};`,
+    `--   GRANT ${GROUP} TO a_role_that_is_there;`,
+  ]
+  if (management === undefined) return group
+  const role = identifier(management.role)
+  return [
+    ...group,
+    '',
+    '-- The management role: postern cluster doctor reads the rules of sign-in as it. These rights are',
+    `-- all that it needs, and they are good in the database ${MANAGEMENT_DATABASE} alone.`,
+    `CREATE ROLE ${role} LOGIN;`,
+    `GRANT SELECT ON pg_hba_file_rules TO ${role};`,
+    `GRANT EXECUTE ON FUNCTION pg_hba_file_rules() TO ${role};`,
+    '-- PostgreSQL 15 and newer; older ones have no such view:',
+    `GRANT SELECT ON pg_ident_file_mappings TO ${role};`,
+    `GRANT EXECUTE ON FUNCTION pg_ident_file_mappings() TO ${role};`,
+  ]
+}
+
+function copyCa(): string[] {
+  return [
+    '# trusted.crt is from the directory of certificate.ca_cert: copy it to the node first. No key goes',
+    '# there. $PGDATA is the data directory (SHOW data_directory). Where ssl_ca_file is set already, add',
+    '# the certificate to that file instead, and leave the setting as it is.',
+    'install -m 0644 trusted.crt "$PGDATA/postern_ca.crt"',
+  ]
+}
+
+function serverTls({ signIn, address, tls }: SetUp['node']): string[] {
+  const host = 'host' in address ? address.host : ''
+  const on = [
+    `# Needs ssl_cert_file and ssl_key_file: a certificate for ${tls?.serverName ?? host}, from a CA that is in the`,
+    '# ca_file of the gate.',
+    'ssl = on',
+  ]
+  if (signIn !== 'certificate') return on
+  return [...on, '# Whose client certificates count.', "ssl_ca_file = 'postern_ca.crt'"]
+}
+
+function hbaComments({ node, management }: SetUp, addresses: string[]): string[] {
+  return [
+    '# The first line that fits a connection decides: a reject, or another method, further up wins.',
+    ...(HBA_COMMENTS[node.signIn] ?? []),
+    ...('path' in node.address || !addresses.includes(NO_ADDRESS)
+      ? []
+      : [
+          `# Write the gate's own address, as the node sees it, in the place of ${NO_ADDRESS}`,
+          '# (postern cluster setup --gate-address ADDRESS does it); until then PostgreSQL refuses the line.',
+        ]),
+    ...(node.signIn === 'forward' && management !== undefined
+      ? ['# The management role has no line: it has no token that it could forward.']
+      : []),
+  ]
+}
+
+const HBA_COMMENTS: Record<Node['signIn'], string[]> = {
+  peer: [],
+  certificate: [
+    '# cert means clientcert=verify-full as well: the name in the certificate must be the role.',
+  ],
+  forward: [
+    '# The gate answers with the token. `password` compares it with the password of the role; in its',
+    '# place put what judges tokens on your node and asks for a password in clear: pam, ldap, radius.',
+  ],
+  trust: [
+    '# WARNING: whoever reaches the node by these lines is any member, and nobody asks. Only for a node',
+    '# that nothing but the gate can reach; better: sign_in: peer, or certificate.',
+  ],
+}
+
+/** What lets the group in, and the management role: the columns of pg_hba.conf. */
+export function hbaLines({ node, management }: SetUp, addresses: string[]): string[] {
+  const unix = 'path' in node.address
+  const secure = node.tls !== undefined || node.signIn !== 'trust'
+  const type = unix ? 'local' : secure ? 'hostssl' : 'host'
+  const line = (database: string, user: string, address: string) =>
+    [
+      type.padEnd(7),
+      database.padEnd(8),
+      user.padEnd(18),
+      ...(unix ? [] : [address]),
+      METHODS[node.signIn],
+    ].join(' ')
+  const to = unix ? [''] : addresses
+  const group = to.map((address) => line('all', `+${GROUP}`, address))
+  if (management === undefined || node.signIn === 'forward') return group
+  const own = to.map((address) => line(MANAGEMENT_DATABASE, inFile(management.role), address))
+  return [...group, ...own]
+}
+
+const METHODS: Record<Node['signIn'], string> = {
+  peer: `peer map=${IDENT_MAP}`,
+  certificate: 'cert',
+  forward: 'password',
+  trust: 'trust',
+}
+
+function identLines(management: SetUp['management'], osUser: string): string[] {
+  const user = inFile(osUser)
+  const line = (role: string) => `${IDENT_MAP}  ${user}  ${role}`
+  return [
+    `# The gate runs as ${osUser} (--os-user says another).`,
+    '# PostgreSQL 16 and newer, where + means the members of a role:',
+    line(`+${GROUP}`),
+    '# PostgreSQL 15 and older take the + for a letter: there, one line a role:',
+    `#${line('maxroach')}`,
+    ...(management === undefined ? [] : ['# Every version:', line(inFile(management.role))]),
+  ]
+}
+
+function reload(): string[] {
+  return [
+    'SELECT pg_reload_conf();',
+    '-- A file with a mistake is not read at all. No row is good news:',
+    'SELECT line_number, error FROM pg_hba_file_rules WHERE error IS NOT NULL;',
+  ]
+}
+
+export function identifier(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`
+}
+
+export function literal(text: string): string {
+  return `'${text.replaceAll("'", "''")}'`
+}
+
+/** A name as pg_hba.conf and pg_ident.conf take it: in quotes no word has a meaning of its own. */
+function inFile(name: string): string {
+  const plain = /^[a-z_][a-z0-9_]*$/.test(name) && !KEYWORDS.includes(name)
+  return plain ? name : identifier(name)
+}
+
+const KEYWORDS = ['all', 'replication', 'sameuser', 'samerole', 'samegroup']

@@ -1,0 +1,85 @@
+/**
+ * The node of a cluster as the configuration names it: where it is, how TLS goes there, and what the
+ * gate signs in with.
+ * Rule: a CA key that others can read is refused; whoever has it is any role of the cluster.
+ */
+import { openAuthority } from '../cluster/authority.ts'
+import type { Node, NodeTls } from '../cluster/node.ts'
+import { openRoleCertificates, type RoleCertificates } from '../cluster/role_certificates.ts'
+import { certificateProblem, privateKeyProblem, secureContext } from './pem.ts'
+import type { ClusterSection, NodeSection } from './schema.ts'
+
+/** What reading a section may ask for, and where it complains. */
+export interface Reading {
+  complain(path: PropertyKey[], what: string): void
+  /** A file in PEM, or undefined after a complaint. */
+  pem(
+    path: PropertyKey[],
+    file: string,
+    problemOf: (pem: string) => string | undefined,
+  ): string | undefined
+  /** Only its owner can read the file. */
+  isPrivate(file: string): boolean
+  /** Milliseconds since the epoch. */
+  now(): number
+}
+
+export function readNode(name: string, section: ClusterSection, reading: Reading): Node {
+  const [{ address, tls }] = section.nodes as [NodeSection]
+  const path = ['clusters', name]
+  const host = 'path' in address ? '' : address.host
+  const nodeCa =
+    tls && reading.pem([...path, 'nodes', 0, 'tls', 'ca_file'], tls.ca_file, certificateProblem)
+  // Read even where nothing is signed with them: a mistake in them is one all the same.
+  const certificates =
+    section.certificate && nodeCa !== undefined
+      ? readCertificates([...path, 'certificate'], section.certificate, nodeCa, reading)
+      : undefined
+  return {
+    name: 'path' in address ? address.path : `${address.host}:${address.port}`,
+    address,
+    tls:
+      tls && nodeCa !== undefined
+        ? readTls([...path, 'nodes', 0, 'tls'], tls, host, nodeCa, reading)
+        : undefined,
+    signIn: section.sign_in,
+    certificates: section.sign_in === 'certificate' ? certificates : undefined,
+    dialect: section.kind,
+    connectTimeoutMs: section.connect_timeout,
+  }
+}
+
+function readTls(
+  path: PropertyKey[],
+  tls: NonNullable<NodeSection['tls']>,
+  host: string,
+  ca: string,
+  { complain }: Reading,
+): NodeTls | undefined {
+  const made = secureContext({ ca })
+  if (made.ok)
+    return {
+      secureContext: made.secureContext,
+      serverName: tls.server_name ?? host,
+      direct: tls.sslnegotiation === 'direct',
+    }
+  complain(path, made.problem)
+  return undefined
+}
+
+function readCertificates(
+  path: PropertyKey[],
+  { ca_cert, ca_key }: NonNullable<ClusterSection['certificate']>,
+  nodeCa: string,
+  reading: Reading,
+): RoleCertificates | undefined {
+  const cert = reading.pem([...path, 'ca_cert'], ca_cert, certificateProblem)
+  const key = reading.pem([...path, 'ca_key'], ca_key, privateKeyProblem)
+  if (cert === undefined || key === undefined) return undefined
+  if (!reading.isPrivate(ca_key))
+    reading.complain([...path, 'ca_key'], `${ca_key} can be read by others; chmod 0600 ${ca_key}`)
+  const opened = openAuthority(cert, key, reading.now())
+  if (opened.ok) return openRoleCertificates(opened.authority, nodeCa, reading.now)
+  reading.complain(path, opened.problem)
+  return undefined
+}

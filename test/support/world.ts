@@ -1,0 +1,28 @@
+/** The world as a command line sees it, with what it says kept: for tests that run `postern …` in here. */
+import { runCli } from '../../src/cli/cli.ts'
+import type { World } from '../../src/cli/terminal.ts'
+
+/** Runs a command in a directory. */
+export async function runIn(dir: string, args: string[], more: Partial<World> = {}) {
+  let [stdout, stderr] = ['', '']
+  const world: World = {
+    version: '1.2.3',
+    env: () => undefined,
+    stdout: { write: (text) => (stdout += text) },
+    stderr: { write: (text) => (stderr += text) },
+    program: '/usr/bin/postern',
+    uid: process.getuid?.() ?? 0,
+    userName: 'somebody',
+    platform: process.platform,
+    arch: process.arch,
+    pid: process.pid,
+    isAlive: () => false,
+    temporaryDirectory: dir,
+    workingDirectory: dir,
+    now: Date.now,
+    stop: AbortSignal.abort(),
+    ...more,
+  }
+  const code = await runCli(args, world)
+  return { code, stdout, stderr }
+}
