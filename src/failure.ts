@@ -71,6 +71,12 @@ export const FAILURES = {
     say: 'permission denied to start WAL sender',
   },
   no_user: { ...credentials, say: 'no PostgreSQL user name specified in startup packet' },
+  name_too_long: {
+    ...credentials,
+    sqlstate: '42622',
+    say: 'the {what} name is longer than 63 bytes',
+    hint: 'the database would cut it short: let server.identity_map.configuration map it to a shorter one',
+  },
   encryption_required: {
     ...protocol,
     sqlstate: '08C00',
@@ -153,6 +159,7 @@ export const FAILURES = {
   config_unreadable: { ...usage, say: 'cannot read {file}: {problem}', exit: 2 },
   cannot_write: { ...usage, say: 'cannot write to {file}: {problem}', exit: 1 },
   config_invalid: { ...usage, say: '{problems}', exit: 2 },
+  config_warnings: { ...usage, level: 'warn', say: '{problem}', exit: 1 },
   cannot_listen: { ...usage, say: 'cannot listen on {address}: {problem}', exit: 1 },
   ca_failed: { ...usage, say: '{problem}', exit: 1 },
   doctor_found: { ...usage, say: '{problem}', exit: 1 },

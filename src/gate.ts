@@ -7,7 +7,8 @@ import type { Config } from './config/config.ts'
 import type { Failure } from './failure.ts'
 import { type OpsDoor, openOps } from './ops/ops.ts'
 import { localPorts } from './peers/port.ts'
-import { type Bind, type Door, openDoor } from './sql/door.ts'
+import { type Door, openDoor } from './sql/door.ts'
+import type { Bind } from './sql/listener.ts'
 import { type DestinationStream, openAudit, openLog } from './telemetry/log.ts'
 import { openMetrics } from './telemetry/metrics.ts'
 
@@ -15,6 +16,8 @@ export interface Surroundings {
   version: string
   /** Milliseconds since the epoch. */
   now(): number
+  /** Calls back when one of the files has changed, until it is told to stop. */
+  watch(files: readonly string[], changed: () => void): () => void
   logTo: DestinationStream
   auditTo: DestinationStream
 }
@@ -49,6 +52,7 @@ export async function openGate(config: Config, surroundings: Surroundings): Prom
   try {
     door = await openDoor({
       listeners: config.listeners,
+      watch: surroundings.watch,
       cluster: config.cluster,
       worker: THE_ONLY_WORKER,
       port: ports.worker,

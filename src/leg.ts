@@ -4,7 +4,7 @@
  * Rule: every wait names its bound; the deadline is the signal that the leg was made with.
  */
 import type { Socket } from 'node:net'
-import { type SecureContext, TLSSocket } from 'node:tls'
+import type { TLSSocket } from 'node:tls'
 import { Failure } from './failure.ts'
 import { type Frame, Framing } from './wire/framing.ts'
 
@@ -38,9 +38,6 @@ const LINGER_MS = 2_000
 const FLUSH_MS = 30_000
 const LINGER_BYTES_MAX = 1024 * 1024
 
-/** https://www.iana.org/assignments/tls-extensiontype-values (application-layer protocols) */
-const ALPN = 'postgresql'
-
 type Wait = { resolve: () => void; reject: (error: unknown) => void }
 
 export class Leg {
@@ -55,6 +52,7 @@ export class Leg {
   #broken = false
   #sink: Sink | undefined
   #closing = false
+  #handshaking = false
   readonly #signal: AbortSignal
   readonly #expire = () => this.#settle(this.#signal.reason)
 
@@ -100,62 +98,39 @@ export class Leg {
   }
 
   /**
-   * Makes this the server's end of TLS. Bytes that came before the handshake are nobody's: with any
-   * of them here the upgrade is refused (CVE-2021-23214).
+   * TLS from here on: `secure` makes it of the raw socket, and settles when the handshake is over.
+   * Bytes that came before it are nobody's: with any of them here it is refused (CVE-2021-23214),
+   * but for those that begin the handshake itself, where nobody asked for it first.
    */
-  async acceptTls(secureContext: SecureContext): Promise<void> {
-    if (this.waiting > 0) throw new Failure('unencrypted_data', { values: { request: 'SSL' } })
-    await this.#acceptTls(secureContext)
-  }
-
-  /**
-   * The same without SSLRequest: what has come is the handshake's beginning. Who doesn't ask for
-   * PostgreSQL by ALPN may be talking to another server (the ALPACA attack).
-   */
-  async acceptDirectTls(secureContext: SecureContext): Promise<void> {
-    await this.#acceptTls(secureContext, this.#framing.rest())
-    if ((this.socket as TLSSocket).alpnProtocol !== ALPN)
-      throw new Failure('tls_handshake_failed', { log: 'direct TLS without ALPN "postgresql"' })
-  }
-
-  /** @param begun - the handshake's first bytes; a TLS socket reads first what is given back here. */
-  async #acceptTls(secureContext: SecureContext, begun?: Buffer): Promise<void> {
-    await this.#upgrade((raw) => {
-      if (begun !== undefined) raw.pause().unshift(begun)
-      const tls = new TLSSocket(raw, {
-        isServer: true,
-        secureContext,
-        ALPNProtocols: [ALPN],
-      })
-      tls.disableRenegotiation()
-      // A bad record after the handshake is told so and in no other way, unless a tls.Server made
-      // the socket: without this the leg would be deaf, and open.
-      tls.on('_tlsError', this.#onError)
-      return tls
-    }, 'secure')
-  }
-
-  /** Makes this the client's end of TLS; `connect` verifies who the other end is. */
-  async startTls(connect: (raw: Socket) => TLSSocket): Promise<void> {
-    await this.#upgrade(connect, 'secureConnect')
-  }
-
-  async #upgrade(wrap: (raw: Socket) => TLSSocket, event: 'secure' | 'secureConnect') {
+  async upgrade(
+    secure: (raw: Socket) => Promise<TLSSocket>,
+    from?: 'first byte',
+  ): Promise<TLSSocket> {
+    if (from === undefined && this.waiting > 0)
+      throw new Failure('unencrypted_data', { values: { request: 'SSL' } })
+    this.#signal.throwIfAborted()
+    if (this.#ended !== undefined) throw this.#ended
     const raw = this.socket
-    raw.off('data', this.#onData)
-    raw.off('end', this.#onEnd)
-    raw.off('close', this.#onClose)
-    const tls = wrap(raw)
+    raw.off('data', this.#onData).off('end', this.#onEnd).off('close', this.#onClose)
+    // TLS reads first what is given back to a socket that doesn't flow.
+    if (this.waiting > 0) raw.pause().unshift(this.#framing.rest())
+    this.#handshaking = true
+    const tls = await this.#secured(secure(raw))
+    this.#handshaking = false
     this.socket = tls
-    let secure = false
-    tls.once(event, () => {
-      secure = true
-      this.#settle()
-    })
-    this.#listen(tls)
-    // Asks for an end or an abort that came before, too: TLS would never hear of them.
-    await this.#until(() => secure || undefined)
     this.encrypted = true
+    this.#listen(tls)
+    return tls
+  }
+
+  /** The handshake's end, or the deadline's, or the raw socket's. */
+  async #secured(handshake: Promise<TLSSocket>): Promise<TLSSocket> {
+    return await new Promise<TLSSocket>((resolve, reject) => {
+      this.#wait = { resolve: () => undefined, reject }
+      handshake.then(resolve, (error: NodeJS.ErrnoException) =>
+        reject(new LegEnded(this.side, `broke the connection: ${error.code ?? error.message}`)),
+      )
+    })
   }
 
   /** From here on everything goes to the sink, first what was waiting. */
@@ -179,7 +154,7 @@ export class Leg {
     this.#closing = true
     const { socket } = this
     // In the middle of a TLS handshake there is no way to say anything.
-    if (socket.destroyed || (socket instanceof TLSSocket && !this.encrypted)) {
+    if (socket.destroyed || this.#handshaking) {
       this.destroy()
       return
     }

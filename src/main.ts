@@ -7,7 +7,7 @@ import { runCli } from './cli/cli.ts'
 const stop = new AbortController()
 const TWICE_MS = 1_000
 let askedMs = 0
-for (const signal of ['SIGINT', 'SIGTERM'] as const)
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
   process.on(signal, () => {
     // npm passes a signal on that the terminal has sent us already: only a later one is a second one.
     if (stop.signal.aborted && Date.now() - askedMs > TWICE_MS) process.exit(130)

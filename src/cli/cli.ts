@@ -1,7 +1,10 @@
 /** DOOR. The command line: which commands there are, and what their help says. One file a command. */
+import { isIP } from 'node:net'
 import { Command, CommanderError, InvalidArgumentError } from 'commander'
 import { FAILURES } from '../failure.ts'
 import { type CaOptions, caInit, caRotate, caShow } from './ca.ts'
+import { type CheckOptions, check } from './check.ts'
+import { clusterDoctor, clusterSetup, type DoctorOptions, type SetupOptions } from './cluster.ts'
 import { DEV_PORT, dev } from './dev.ts'
 import { serve } from './serve.ts'
 import { complain, type World } from './terminal.ts'
@@ -11,6 +14,7 @@ const EXAMPLES = `
 Examples:
   $ postern dev                                  a whole local cluster, ready to sign in to
   $ PGPASSWORD=$(postern token --sub maxroach) psql "postgresql://…"
+  $ postern check --config /etc/postern.yaml     what is wrong or unwise in a configuration
   $ postern serve --config /etc/postern.yaml     a gate in front of your own cluster`
 
 /** @param args - what follows the program's name. @returns the exit code. */
@@ -40,8 +44,10 @@ function commands(world: World): Command {
     .exitOverride()
     .addHelpText('after', EXAMPLES)
   addServe(program, world)
+  addCheck(program, world)
   addDev(program, world)
   addCa(program, world)
+  addCluster(program, world)
   program
     .command('version')
     .description('print the version')
@@ -64,6 +70,18 @@ function addServe(program: Command, world: World): void {
     )
     .addHelpText('after', '\nExample:\n  $ postern serve --config /etc/postern.yaml')
     .action((options: { config: string }) => serve(options, world))
+}
+
+function addCheck(program: Command, world: World): void {
+  program
+    .command('check')
+    .description(
+      'tell every mistake in a configuration file, and what is unwise in one without any',
+    )
+    .requiredOption('--config <file>', 'the configuration file')
+    .option('--strict', 'end with exit code 1 where something is unwise')
+    .addHelpText('after', '\nExample:\n  $ postern check --config /etc/postern.yaml')
+    .action((options: CheckOptions) => check(options, world))
 }
 
 function addDev(program: Command, world: World): void {
@@ -107,6 +125,52 @@ function addCa(program: Command, world: World): void {
       .option('--name <name>', 'the name of a new authority', 'Postern client CA')
       .option('--days <days>', 'how long a new authority is good', days, 730)
       .action((options: CaOptions) => run(options, world))
+}
+
+function addCluster(program: Command, world: World): void {
+  const cluster = program
+    .command('cluster')
+    .description("what a gate needs on its cluster: print it, and find what's missing")
+    .addHelpText(
+      'after',
+      '\nExample:\n  $ postern cluster setup --config /etc/postern.yaml\n  $ postern cluster doctor --config /etc/postern.yaml --role maxroach',
+    )
+  cluster
+    .command('setup')
+    .description('print what the nodes need, a block for each place, ready to paste')
+    .requiredOption('--config <file>', 'the configuration file of the gate')
+    .option('--gate-address <address>', "the gate's address, as the nodes see it", gateAddress)
+    .option('--os-user <name>', 'whom the gate runs as (default: who runs this)', name)
+    .action((options: SetupOptions) => clusterSetup(options, world))
+  cluster
+    .command('doctor')
+    .description('try each step of a sign-in to the node, and say what is missing')
+    .requiredOption('--config <file>', 'the configuration file of the gate')
+    .option(
+      '--role <name>',
+      'sign in as this role (default: one that the management role finds)',
+      name,
+    )
+    .option('--database <name>', 'sign in to this database (default: postgres or defaultdb)', name)
+    .option('--os-user <name>', 'whom the gate runs as (default: who runs this)', name)
+    .action((options: DoctorOptions) => clusterDoctor(options, world))
+}
+
+/** An IP address, one with a mask, or a host's name: what pg_hba.conf takes. */
+function gateAddress(text: string): string {
+  const [host = '', mask, more] = text.split('/')
+  const version = isIP(host)
+  const masked =
+    mask === undefined || (/^\d{1,3}$/.test(mask) && Number(mask) <= (version === 4 ? 32 : 128))
+  if (version !== 0 && masked && more === undefined) return text
+  if (/^\.?[A-Za-z0-9][A-Za-z0-9.-]*$/.test(text) && !/^[\d.]+$/.test(text)) return text
+  throw new InvalidArgumentError('write an IP address, one with a mask like 10.0.0.0/24, or a name')
+}
+
+/** A line break would make two lines of one, and a NUL ends a string. */
+function name(text: string): string {
+  if (/^[^\p{Cc}]+$/u.test(text)) return text
+  throw new InvalidArgumentError('write a name')
 }
 
 function port(text: string): number {

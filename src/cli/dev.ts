@@ -17,6 +17,7 @@ import { type Gate, openGate } from '../gate.ts'
 import { openStream } from '../telemetry/log.ts'
 import { readConfig } from './serve.ts'
 import { bold, stopped, type World } from './terminal.ts'
+import { watchFiles } from './watch.ts'
 
 export const DEV_PORT = 26257
 const TOKEN_SECONDS = 3600
@@ -41,6 +42,7 @@ export async function dev({ port, data }: DevOptions, world: World): Promise<voi
     gate = await openGate(readConfig(files.config, world), {
       version: world.version,
       now: world.now,
+      watch: watchFiles,
       logTo: openStream(join(home.dir, 'postern.log')),
       auditTo: openStream(join(home.dir, 'audit.log')),
     })

@@ -2,16 +2,19 @@
 import { readFileSync, statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { type Config, parseConfig } from '../config/config.ts'
+import type { Outside } from '../config/document.ts'
 import { Failure } from '../failure.ts'
 import { openGate } from '../gate.ts'
 import { openStream } from '../telemetry/log.ts'
 import { stopped, type World } from './terminal.ts'
+import { watchFiles } from './watch.ts'
 
 export async function serve({ config: file }: { config: string }, world: World): Promise<void> {
   const config = readConfig(file, world)
   const gate = await openGate(config, {
     version: world.version,
     now: world.now,
+    watch: watchFiles,
     logTo: openStream('stderr'),
     auditTo: openStream(config.auditTo),
   })
@@ -21,17 +24,24 @@ export async function serve({ config: file }: { config: string }, world: World):
 
 /** @throws Failure `config_unreadable` or `config_invalid` */
 export function readConfig(file: string, world: World): Config {
-  const readFile = (path: string) => readFileSync(path, 'utf8')
-  let text: string
+  return parseConfig(file, readText(file, world), outsideOf(world))
+}
+
+/** @throws Failure `config_unreadable` */
+export function readText(file: string, world: World): string {
   try {
-    text = readFile(resolve(world.workingDirectory, file))
+    return readFileSync(resolve(world.workingDirectory, file), 'utf8')
   } catch (thrown) {
     throw new Failure('config_unreadable', { values: { file, problem: (thrown as Error).message } })
   }
-  return parseConfig(file, text, {
+}
+
+/** What a configuration may take from the machine. */
+export function outsideOf(world: World): Outside {
+  return {
     env: world.env,
-    readFile,
+    readFile: (path) => readFileSync(path, 'utf8'),
     fileMode: (path) => statSync(path).mode & 0o777,
     now: world.now,
-  })
+  }
 }

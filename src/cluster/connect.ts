@@ -14,7 +14,7 @@ export interface SessionParameters {
   options: string | undefined
   replication: string | undefined
   others: ReadonlyMap<string, string>
-  /** `host:port` of the client, empty on a unix socket. CockroachDB is told; PostgreSQL has no place for it. */
+  /** `host:port` of the client, empty on a unix socket. */
   remoteAddress: string
 }
 
@@ -30,7 +30,10 @@ export async function connect(
   parameters: SessionParameters,
   signal: AbortSignal,
 ): Promise<NodeSession> {
-  const leg = await dial(node, signal, await node.certificates?.contextFor(grant.role))
+  const context = await node.certificates?.contextFor(grant.role)
+  const leg = await dial(node, signal, context).catch((thrown: unknown) => {
+    throw explained(thrown, grant, node)
+  })
   try {
     return { leg, opening: await signIn(leg, startup(grant, node, parameters), grant.token) }
   } catch (thrown) {
@@ -44,10 +47,13 @@ function startup(grant: Grant, node: Node, parameters: SessionParameters): Map<s
     ['user', grant.role],
     ['database', grant.database],
   ])
-  for (const [name, value] of parameters.others) all.set(name, value)
+  for (const [name, value] of parameters.others) {
+    if (all.has(name)) throw new Failure('parameter_not_allowed', { values: { name } })
+    all.set(name, value)
+  }
   if (parameters.options !== undefined) all.set('options', parameters.options)
   if (parameters.replication !== undefined) all.set('replication', parameters.replication)
-  if (node.dialect === 'cockroachdb' && parameters.remoteAddress !== '')
+  if (node.sendRemoteAddress && parameters.remoteAddress !== '')
     all.set('crdb:remote_addr', parameters.remoteAddress)
   return all
 }
@@ -65,6 +71,10 @@ function explained(thrown: unknown, grant: Grant, node: Node): unknown {
   // The leg's bound on messages; the client's own would be told to the client.
   if (thrown instanceof Failure && thrown.code === 'message_too_large')
     return new Failure('node_protocol', { log: `node ${node.name}: ${thrown.message}` })
+  if (thrown instanceof Failure && thrown.code === 'login_timeout')
+    return new Failure('node_signin_failed', {
+      log: `node ${node.name}: no answer before limits.authentication_timeout`,
+    })
   if (!(thrown instanceof NodeRefused)) return thrown
   const { refusal, response } = thrown
   const log = `node ${node.name} refused ${JSON.stringify(grant.role)}: ${thrown.message}`

@@ -21,6 +21,7 @@ const READ_BYTES_FIRST = 8 * 1024
 const READ_BYTES_MAX = 64 * 1024
 const KEEPALIVE_DELAY_MS = 60_000
 const ALPN = 'postgresql'
+const LATE = 'no connection within connect_timeout'
 
 /**
  * @param secureContext - in the place of the node's own, for who comes with a certificate.
@@ -34,24 +35,29 @@ export async function dial(
   const deadline = AbortSignal.any([signal, AbortSignal.timeout(node.connectTimeoutMs)])
   const tls = node.tls && secureContext && { ...node.tls, secureContext }
   const { socket, leg } = open(node, tls, signal)
+  const giveUp = () => leg.destroy()
   try {
     await once(socket, tls?.direct ? 'secureConnect' : 'connect', { signal: deadline })
+    // A node that takes the connection and then doesn't answer to TLS is late, too.
+    deadline.addEventListener('abort', giveUp)
     if (tls?.direct) acceptDirect(socket as TLSSocket, leg)
-    else if (tls !== undefined) await startTls(leg, tls)
+    else if (tls !== undefined) await startTls(leg, tls, deadline)
     return leg
   } catch (thrown) {
     leg.destroy()
     signal.throwIfAborted()
     if (thrown instanceof Failure) throw thrown
-    const log = `node ${node.name}: ${reasonOf(thrown, tls)}`
+    const reason = deadline.aborted ? LATE : reasonOf(thrown, tls)
+    const log = `node ${node.name}: ${reason}`
     throw new Failure('node_unreachable', { log, cause: thrown })
+  } finally {
+    deadline.removeEventListener('abort', giveUp)
   }
 }
 
 /** What to look at first, for who reads the log. */
 function reasonOf(thrown: unknown, tls: NodeTls | undefined): string {
   if (!(thrown instanceof Error)) return String(thrown)
-  if (thrown.name === 'AbortError') return 'no connection within connect_timeout'
   const code = 'code' in thrown ? thrown.code : undefined
   if (tls?.direct && (code === 'ECONNRESET' || code === 'ERR_SSL_WRONG_VERSION_NUMBER'))
     return `${thrown.message}: sslnegotiation: direct needs PostgreSQL 17 or newer, with TLS on`
@@ -103,6 +109,8 @@ const SOCKET_OPTIONS = {
 function verified({ secureContext, serverName }: NodeTls) {
   return {
     secureContext,
+    // Said aloud: an environment variable must not turn it off.
+    rejectUnauthorized: true,
     ...(isIP(serverName) ? {} : { servername: serverName }),
     checkServerIdentity: (_host: string, certificate: PeerCertificate) =>
       checkServerIdentity(serverName, certificate),
@@ -110,11 +118,17 @@ function verified({ secureContext, serverName }: NodeTls) {
   }
 }
 
-async function startTls(leg: Leg, tls: NodeTls): Promise<void> {
+async function startTls(leg: Leg, tls: NodeTls, signal: AbortSignal): Promise<void> {
   leg.send(sslRequest)
   if ((await leg.byte()) !== 'S'.charCodeAt(0))
     throw new Failure('node_signin_failed', { log: 'the node refused TLS' })
-  await leg.startTls((socket) => connectTls({ socket, ...verified(tls) }))
+  await leg.upgrade(async (socket) => {
+    const secure = connectTls({ socket, ...verified(tls) })
+    // What comes after the deadline is nobody's error.
+    secure.on('error', () => undefined)
+    await once(secure, 'secureConnect', { signal })
+    return secure
+  })
 }
 
 /** Without ALPN the other end may be any TLS server (the ALPACA attack). */

@@ -31,5 +31,7 @@ export interface Node {
   /** Only for sign-in by `certificate`. */
   certificates: RoleCertificates | undefined
   dialect: Dialect
+  /** CockroachDB is told the client's address. */
+  sendRemoteAddress: boolean
   connectTimeoutMs: number
 }

@@ -4,10 +4,10 @@
  * https://www.cockroachlabs.com/docs/stable/security-reference/authentication
  * Rule: a block can be pasted whole, since what explains it is a comment there; no secret is in one.
  */
-import { isIP } from 'node:net'
 import type { Trust } from '../identity/trust.ts'
 import type { Rules } from '../policy/decide.ts'
 import type { Node } from './node.ts'
+import { identifier, inFile, NO_ADDRESS, withMask } from './paste.ts'
 import { cockroachSetup } from './setup_cockroachdb.ts'
 
 /** Whom a gate may sign in as is a member of it, and nobody else is. */
@@ -36,8 +36,6 @@ export interface Block {
   lines: string[]
 }
 
-export const NO_ADDRESS = 'GATE-ADDRESS/32'
-
 export function setup(cluster: SetUp, around: Surroundings): Block[] {
   const addresses = addressesOf(cluster, around)
   if (cluster.node.dialect === 'cockroachdb') return cockroachSetup(cluster, addresses)
@@ -46,7 +44,7 @@ export function setup(cluster: SetUp, around: Surroundings): Block[] {
   return [
     {
       place: `SQL, as a superuser, in the database ${MANAGEMENT_DATABASE}`,
-      lines: roles(management),
+      lines: roles(node.signIn === 'forward' ? undefined : management),
     },
     ...(node.signIn === 'certificate' ? [{ place: 'shell on the node', lines: copyCa() }] : []),
     ...(tls ? [{ place: 'postgresql.conf', lines: serverTls(node) }] : []),
@@ -59,12 +57,6 @@ export function setup(cluster: SetUp, around: Surroundings): Block[] {
       : []),
     { place: 'SQL, as a superuser: the node reads its files again', lines: reload() },
   ]
-}
-
-/** An address in the form that pg_hba.conf takes: an IP address alone has no mask yet. */
-export function withMask(address: string): string {
-  const version = isIP(address)
-  return version === 0 ? address : `${address}/${version === 4 ? 32 : 128}`
 }
 
 function addressesOf({ node }: SetUp, { gateAddress }: Surroundings): string[] {
@@ -196,19 +188,3 @@ function reload(): string[] {
     'SELECT line_number, error FROM pg_hba_file_rules WHERE error IS NOT NULL;',
   ]
 }
-
-export function identifier(name: string): string {
-  return `"${name.replaceAll('"', '""')}"`
-}
-
-export function literal(text: string): string {
-  return `'${text.replaceAll("'", "''")}'`
-}
-
-/** A name as pg_hba.conf and pg_ident.conf take it: in quotes no word has a meaning of its own. */
-function inFile(name: string): string {
-  const plain = /^[a-z_][a-z0-9_]*$/.test(name) && !KEYWORDS.includes(name)
-  return plain ? name : identifier(name)
-}
-
-const KEYWORDS = ['all', 'replication', 'sameuser', 'samerole', 'samegroup']

@@ -3,7 +3,8 @@
  * the values of our own file. https://www.cockroachlabs.com/docs/stable/cluster-settings
  * Rule: as in setup.ts, a block can be pasted whole and holds no secret.
  */
-import { type Block, identifier, literal, NO_ADDRESS, type SetUp } from './setup.ts'
+import { identifier, literal, NO_ADDRESS } from './paste.ts'
+import type { Block, SetUp } from './setup.ts'
 
 const HBA = 'server.host_based_authentication.configuration'
 const JWT = 'server.jwt_authentication'

@@ -2,18 +2,18 @@
  * A configuration file becomes a Config: narrow values that nobody has to check again. Everything
  * that can be wrong with the file is found here, all at once, each with its place.
  */
-import type { SecureContext } from 'node:tls'
 import type { Node } from '../cluster/node.ts'
 import { Failure } from '../failure.ts'
-import { parseIdentityMap } from '../identity/identity_map.ts'
+import { type IdentityMap, parseIdentityMap } from '../identity/identity_map.ts'
 import { NO_KEYS } from '../identity/keys.ts'
 import type { Trust } from '../identity/trust.ts'
 import type { Rules } from '../policy/decide.ts'
 import type { Level } from '../telemetry/log.ts'
 import { type Complaint, type ConfigDocument, type Outside, readDocument } from './document.ts'
-import { check } from './mistakes.ts'
+import { type ListenerTls, readListenerTls } from './listener_tls.ts'
+import { check, shown } from './mistakes.ts'
 import { type Reading, readNode } from './nodes.ts'
-import { certificateProblem, privateKeyProblem, secureContext } from './pem.ts'
+import { readableSections, type Sections } from './readable.ts'
 import * as schema from './schema.ts'
 import type { HostPort } from './values.ts'
 
@@ -36,42 +36,76 @@ export interface Config {
 
 export interface ListenerConfig {
   bind: HostPort | { path: string; mode: number }
-  entrance: { secureContext: SecureContext | undefined; allowPlaintext: boolean }
+  tls: ListenerTls | undefined
+  /** A token may be asked for without TLS: a unix socket, or loopback by `allow_plaintext`. */
+  allowPlaintext: boolean
+}
+
+/** A file without mistakes, for those who look at what it says. */
+export interface Inspected {
+  config: Config
+  /** The values as they stand in the file. */
+  file: schema.File
+  document: ConfigDocument
 }
 
 /** @throws Failure `config_invalid`, with every mistake on a line of its own. */
 export function parseConfig(name: string, text: string, outside: Outside): Config {
+  return inspectConfig(name, text, outside).config
+}
+
+/** @throws Failure `config_invalid`, with every mistake on a line of its own. */
+export function inspectConfig(name: string, text: string, outside: Outside): Inspected {
   const document = readDocument(name, text, outside)
   if (document.value === undefined) throw invalid(document, document.complaints)
-  const read = check(schema.file, document.value ?? {})
-  const found = (read.ok ? [] : read.mistakes).map(({ path, message, key }) => ({
+  const value = document.value ?? {}
+  const read = check(schema.file, value)
+  const found: Complaint[] = (read.ok ? [] : read.mistakes).map(({ path, message, key }) => ({
     offset: document.offset(path, key),
     what: message,
   }))
+  const reading = openReading(document, outside, (path, what) =>
+    found.push({ offset: document.offset(path), what }),
+  )
+  const parts = readParts(read.ok ? read.value : readableSections(value), reading)
   // What is missing from outside is told once, not again for what stands in its place.
   const told = new Set(document.complaints.map(({ offset }) => offset))
   const complaints = [...document.complaints, ...found.filter(({ offset }) => !told.has(offset))]
-  if (!read.ok || complaints.length > 0) throw invalid(document, complaints)
-  return build(read.value, document, outside)
+  const [cluster] = parts.clusters
+  if (!read.ok || complaints.length > 0 || cluster === undefined)
+    throw invalid(document, complaints)
+  return {
+    config: toConfig(read.value, parts.listeners, cluster, document),
+    file: read.value,
+    document,
+  }
 }
 
-function build(file: schema.File, document: ConfigDocument, outside: Outside): Config {
-  const complaints: Complaint[] = []
-  const reading = openReading(document, outside, complaints)
-  const listeners = file.listeners.map((listener, index) =>
-    'directory' in listener
-      ? unixListener(listener)
-      : tcpListener(['listeners', index, 'tls'], listener, reading),
-  )
-  const clusters = Object.entries(file.clusters).map(([name, section]) => ({
-    name,
-    trust: trust(name, section, reading),
-    rules: rules(section),
-    node: readNode(name, section, reading),
-    management: section.management,
-  }))
-  const [cluster] = clusters
-  if (complaints.length > 0 || cluster === undefined) throw invalid(document, complaints)
+/** What the files say that the sections name, and the identity map. */
+function readParts({ listeners, clusters }: Sections, reading: Reading) {
+  return {
+    listeners: listeners.flatMap((listener, index) => {
+      if (listener === undefined) return []
+      return 'directory' in listener
+        ? unixListener(listener)
+        : tcpListener(['listeners', index, 'tls'], listener, reading)
+    }),
+    clusters: Object.entries(clusters).map(([name, section]) => ({
+      name,
+      trust: trust(name, section, reading),
+      rules: rules(section),
+      node: readNode(name, section, reading),
+      management: section.management,
+    })),
+  }
+}
+
+function toConfig(
+  file: schema.File,
+  listeners: ListenerConfig[],
+  cluster: Config['cluster'],
+  document: ConfigDocument,
+): Config {
   return {
     listeners,
     cluster,
@@ -85,9 +119,11 @@ function build(file: schema.File, document: ConfigDocument, outside: Outside): C
   }
 }
 
-function openReading(document: ConfigDocument, outside: Outside, complaints: Complaint[]): Reading {
-  const complain: Reading['complain'] = (path, what) =>
-    complaints.push({ offset: document.offset(path), what })
+function openReading(
+  document: ConfigDocument,
+  outside: Outside,
+  complain: Reading['complain'],
+): Reading {
   return {
     complain,
     pem(path, file, problemOf) {
@@ -102,13 +138,15 @@ function openReading(document: ConfigDocument, outside: Outside, complaints: Com
       return undefined
     },
     isPrivate: (file) => (outside.fileMode(document.resolve(file)) & 0o077) === 0,
+    resolve: document.resolve,
     now: outside.now,
+    tellTo: (other) => openReading(document, outside, other),
   }
 }
 
 function unixListener({ directory, port, mode }: schema.UnixListener): ListenerConfig {
   const bind = { path: `${directory}/.s.PGSQL.${port}`, mode }
-  return { bind, entrance: { secureContext: undefined, allowPlaintext: true } }
+  return { bind, tls: undefined, allowPlaintext: true }
 }
 
 function tcpListener(
@@ -116,35 +154,11 @@ function tcpListener(
   { address, tls, allow_plaintext }: schema.TcpListener,
   reading: Reading,
 ): ListenerConfig {
-  const entrance = {
-    secureContext: tls && serverContext(path, tls, reading),
-    allowPlaintext: allow_plaintext,
-  }
-  return { bind: address, entrance }
-}
-
-function serverContext(
-  path: PropertyKey[],
-  { cert_file, key_file }: { cert_file: string; key_file: string },
-  { pem, complain }: Reading,
-): SecureContext | undefined {
-  const cert = pem([...path, 'cert_file'], cert_file, certificateProblem)
-  const key = pem([...path, 'key_file'], key_file, privateKeyProblem)
-  if (cert === undefined || key === undefined) return undefined
-  const made = secureContext({ cert, key })
-  if (made.ok) return made.secureContext
-  complain(path, made.problem)
-  return undefined
+  const read = tls && readListenerTls(path, tls, reading)
+  return { bind: address, tls: read, allowPlaintext: allow_plaintext }
 }
 
 function trust(name: string, section: schema.ClusterSection, reading: Reading): Trust {
-  const map = parseIdentityMap(section['server.identity_map.configuration'], {
-    foldCase: section.kind === 'cockroachdb',
-    allowUnanchored: section['server.identity_map.allow_unanchored'],
-  })
-  if (!map.ok)
-    for (const { text } of map.problems)
-      reading.complain(['clusters', name, 'server.identity_map.configuration'], text)
   const issuers =
     section['server.jwt_authentication.issuers.configuration'] ??
     section['server.jwt_authentication.issuers']
@@ -159,11 +173,42 @@ function trust(name: string, section: schema.ClusterSection, reading: Reading): 
     claim: section['server.jwt_authentication.claim'],
     requireExpiry: section['server.jwt_authentication.require_expiry'],
     clockToleranceMs: section['server.jwt_authentication.clock_tolerance'],
-    identityMap: map.ok
-      ? map.map
-      : { lookup: () => ({ found: true, users: [], lines: [] }), lineCount: 0 },
+    identityMap: identityMap(section, issuers?.names ?? new Set(), (what) =>
+      reading.complain(['clusters', name, 'server.identity_map.configuration'], what),
+    ),
     foldCase: section.kind === 'cockroachdb',
   }
+}
+
+/**
+ * An issuer without a rule is taken at its word, so a map that is empty by mistake, or whose issuer is
+ * misspelt, would let everybody be whom their token says: both are refused.
+ */
+function identityMap(
+  section: schema.ClusterSection,
+  issuers: ReadonlySet<string>,
+  complain: (what: string) => void,
+): IdentityMap {
+  const text = section['server.identity_map.configuration']
+  const parsed = parseIdentityMap(text ?? '', {
+    foldCase: section.kind === 'cockroachdb',
+    allowUnanchored: section['server.identity_map.allow_unanchored'],
+  })
+  if (!parsed.ok) {
+    for (const { text } of parsed.problems) complain(text)
+    return { lookup: () => ({ found: true, users: [], lines: [] }), lineCount: 0 }
+  }
+  if (text !== undefined && parsed.lines.length === 0)
+    complain(
+      'the map holds no rule, and without one every issuer is taken at its word; write one, or leave the key out',
+    )
+  if (issuers.size > 0)
+    for (const { number, mapName } of parsed.lines)
+      if (!issuers.has(mapName))
+        complain(
+          `line ${number}: ${shown(mapName)} is not an accepted issuer; write it exactly as the token's \`iss\``,
+        )
+  return parsed.map
 }
 
 function rules(section: schema.ClusterSection): Rules {

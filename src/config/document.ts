@@ -122,12 +122,30 @@ function putFiles(
 
 /** Aliases are followed here, as far as their number is that of a file written by hand. */
 function toValue(yaml: YamlDocument, complain: Complain): unknown {
+  if (hasLoop(yaml, complain)) return undefined
   try {
     return yaml.toJS()
   } catch (thrown) {
     complain(0, `its anchors and aliases: ${(thrown as Error).message}`)
     return undefined
   }
+}
+
+/** An alias inside the value that it stands for: such a value would have no end. */
+function hasLoop(yaml: YamlDocument, complain: Complain): boolean {
+  let found = false
+  visit(yaml, {
+    Alias(_key, alias, parents) {
+      const target = alias.resolve(yaml)
+      if (target === undefined || !parents.includes(target)) return
+      found = true
+      complain(
+        alias.range?.[0] ?? 0,
+        `*${alias.source} is inside of what it stands for; write it out`,
+      )
+    },
+  })
+  return found
 }
 
 function offsetOf(yaml: YamlDocument, path: PropertyKey[], key: boolean): number {

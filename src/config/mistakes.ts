@@ -31,6 +31,14 @@ export function shown(value: unknown): string {
   return cut(JSON.stringify(value) ?? String(value))
 }
 
+/** The first few of many values. */
+export function listed(values: readonly string[]): string {
+  const more = values.length > LISTED_MAX ? ` and ${values.length - LISTED_MAX} more` : ''
+  return `${values.slice(0, LISTED_MAX).map(shown).join(', ')}${more}`
+}
+
+const LISTED_MAX = 3
+
 function cut(text: string): string {
   return text.length <= SHOWN_CHARACTERS_MAX ? text : `${text.slice(0, SHOWN_CHARACTERS_MAX)}…`
 }

@@ -3,9 +3,9 @@
  * gate signs in with.
  * Rule: a CA key that others can read is refused; whoever has it is any role of the cluster.
  */
-import { openAuthority } from '../cluster/authority.ts'
+import { type Authority, openAuthority } from '../cluster/authority.ts'
 import type { Node, NodeTls } from '../cluster/node.ts'
-import { openRoleCertificates, type RoleCertificates } from '../cluster/role_certificates.ts'
+import { openRoleCertificates } from '../cluster/role_certificates.ts'
 import { certificateProblem, privateKeyProblem, secureContext } from './pem.ts'
 import type { ClusterSection, NodeSection } from './schema.ts'
 
@@ -20,8 +20,12 @@ export interface Reading {
   ): string | undefined
   /** Only its owner can read the file. */
   isPrivate(file: string): boolean
+  /** A path of the configuration, from where the configuration is. */
+  resolve(file: string): string
   /** Milliseconds since the epoch. */
   now(): number
+  /** The same, complaining to somebody else. */
+  tellTo(complain: Reading['complain']): Reading
 }
 
 export function readNode(name: string, section: ClusterSection, reading: Reading): Node {
@@ -31,9 +35,11 @@ export function readNode(name: string, section: ClusterSection, reading: Reading
   const nodeCa =
     tls && reading.pem([...path, 'nodes', 0, 'tls', 'ca_file'], tls.ca_file, certificateProblem)
   // Read even where nothing is signed with them: a mistake in them is one all the same.
+  const authority =
+    section.certificate && readAuthority([...path, 'certificate'], section.certificate, reading)
   const certificates =
-    section.certificate && nodeCa !== undefined
-      ? readCertificates([...path, 'certificate'], section.certificate, nodeCa, reading)
+    section.sign_in === 'certificate' && authority && nodeCa !== undefined
+      ? openRoleCertificates(authority, nodeCa, reading.now)
       : undefined
   return {
     name: 'path' in address ? address.path : `${address.host}:${address.port}`,
@@ -43,8 +49,9 @@ export function readNode(name: string, section: ClusterSection, reading: Reading
         ? readTls([...path, 'nodes', 0, 'tls'], tls, host, nodeCa, reading)
         : undefined,
     signIn: section.sign_in,
-    certificates: section.sign_in === 'certificate' ? certificates : undefined,
+    certificates,
     dialect: section.kind,
+    sendRemoteAddress: section.kind === 'cockroachdb' && section.send_remote_addr,
     connectTimeoutMs: section.connect_timeout,
   }
 }
@@ -67,19 +74,18 @@ function readTls(
   return undefined
 }
 
-function readCertificates(
+function readAuthority(
   path: PropertyKey[],
   { ca_cert, ca_key }: NonNullable<ClusterSection['certificate']>,
-  nodeCa: string,
   reading: Reading,
-): RoleCertificates | undefined {
+): Authority | undefined {
   const cert = reading.pem([...path, 'ca_cert'], ca_cert, certificateProblem)
   const key = reading.pem([...path, 'ca_key'], ca_key, privateKeyProblem)
   if (cert === undefined || key === undefined) return undefined
   if (!reading.isPrivate(ca_key))
     reading.complain([...path, 'ca_key'], `${ca_key} can be read by others; chmod 0600 ${ca_key}`)
   const opened = openAuthority(cert, key, reading.now())
-  if (opened.ok) return openRoleCertificates(opened.authority, nodeCa, reading.now)
+  if (opened.ok) return opened.authority
   reading.complain(path, opened.problem)
   return undefined
 }

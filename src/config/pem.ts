@@ -8,9 +8,14 @@ import { createSecureContext, type SecureContext } from 'node:tls'
 
 const CERTIFICATE = /-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----/gs
 
+/** The certificates of a file, each in PEM, without what stands around them. */
+export function certificatesIn(pem: string): string[] {
+  return pem.match(CERTIFICATE) ?? []
+}
+
 /** @returns what is wrong with a file of certificates; undefined where nothing is. */
 export function certificateProblem(pem: string): string | undefined {
-  const blocks = pem.match(CERTIFICATE) ?? []
+  const blocks = certificatesIn(pem)
   if (blocks.length > 0 && blocks.every(isCertificate)) return undefined
   return 'not a certificate in PEM (-----BEGIN CERTIFICATE-----)'
 }

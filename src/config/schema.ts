@@ -25,10 +25,18 @@ const ISSUERS_ALIAS = 'server.jwt_authentication.issuers'
 const COMPARED = ['nodes', 'sign_in', 'certificate', ISSUERS, ISSUERS_ALIAS, 'issuer_options']
 const NO_PORT = 'write a port from 1 to 65535'
 
+const certificateFiles = { cert_file: fileName, key_file: fileName }
+
 export const tcpListener = z
   .strictObject({
     address: hostPort,
-    tls: z.strictObject({ cert_file: fileName, key_file: fileName }).optional(),
+    tls: z
+      .strictObject({
+        ...certificateFiles,
+        certificates: z.array(z.strictObject(certificateFiles)).default([]),
+        client_ca_file: fileName.optional(),
+      })
+      .optional(),
     allow_plaintext: z.boolean().default(false),
   })
   .superRefine(checkTcpListener, { when: readable(['address', 'tls', 'allow_plaintext']) })
@@ -61,29 +69,30 @@ export const node = z.strictObject({
 
 export const issuerOptions = z.strictObject({ jwks: jwks.optional() })
 
-export const cluster = z
-  .strictObject({
-    kind: z.enum(['postgresql', 'cockroachdb']),
-    nodes: z.array(node).length(1, 'a cluster has exactly one node for now'),
-    sign_in: z.enum(['peer', 'certificate', 'trust', 'forward']),
-    certificate: z.strictObject({ ca_cert: fileName, ca_key: fileName }).optional(),
-    management: z.strictObject({ role: roleName }).optional(),
-    connect_timeout: timeout.default(5_000),
-    allow_roles: strings.default([]),
-    replication_roles: strings.default([]),
-    'server.jwt_authentication.enabled': z.boolean().default(false),
-    'server.jwt_authentication.audience': audience.default(new Set<string>()),
-    'server.jwt_authentication.issuers.configuration': issuers.optional(),
-    'server.jwt_authentication.issuers': issuers.optional(),
-    'server.jwt_authentication.jwks': jwks.optional(),
-    'server.jwt_authentication.claim': claim.default(''),
-    'server.jwt_authentication.require_expiry': z.boolean().default(true),
-    'server.jwt_authentication.clock_tolerance': duration.default(0),
-    'server.identity_map.configuration': z.string().default(''),
-    'server.identity_map.allow_unanchored': z.boolean().default(false),
-    issuer_options: z.record(z.string(), issuerOptions).default({}),
-  })
-  .superRefine(checkCluster, { when: readable(COMPARED) })
+export const clusterKeys = z.strictObject({
+  kind: z.enum(['postgresql', 'cockroachdb']),
+  nodes: z.array(node).length(1, 'a cluster has exactly one node for now'),
+  sign_in: z.enum(['peer', 'certificate', 'trust', 'forward']),
+  certificate: z.strictObject({ ca_cert: fileName, ca_key: fileName }).optional(),
+  management: z.strictObject({ role: roleName }).optional(),
+  connect_timeout: timeout.default(5_000),
+  send_remote_addr: z.boolean().default(false),
+  allow_roles: strings.default([]),
+  replication_roles: strings.default([]),
+  'server.jwt_authentication.enabled': z.boolean().default(false),
+  'server.jwt_authentication.audience': audience.default(new Set<string>()),
+  'server.jwt_authentication.issuers.configuration': issuers.optional(),
+  'server.jwt_authentication.issuers': issuers.optional(),
+  'server.jwt_authentication.jwks': jwks.optional(),
+  'server.jwt_authentication.claim': claim.default(''),
+  'server.jwt_authentication.require_expiry': z.boolean().default(true),
+  'server.jwt_authentication.clock_tolerance': duration.default(0),
+  'server.identity_map.configuration': z.string().optional(),
+  'server.identity_map.allow_unanchored': z.boolean().default(false),
+  issuer_options: z.record(z.string(), issuerOptions).default({}),
+})
+
+export const cluster = clusterKeys.superRefine(checkCluster, { when: readable(COMPARED) })
 
 export const file = z.strictObject({
   listeners: z.array(listener).min(1, 'name at least one listener'),
@@ -102,6 +111,7 @@ export const file = z.strictObject({
 
 export type File = z.output<typeof file>
 export type ClusterSection = z.output<typeof cluster>
+export type Listener = z.output<typeof listener>
 export type TcpListener = z.output<typeof tcpListener>
 export type UnixListener = z.output<typeof unixListener>
 export type NodeSection = z.output<typeof node>

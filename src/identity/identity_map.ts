@@ -40,8 +40,17 @@ export interface IdentityMapMatch {
 }
 
 export type ParsedIdentityMap =
-  | { ok: true; map: IdentityMap }
+  | { ok: true; map: IdentityMap; lines: readonly IdentityMapLine[] }
   | { ok: false; problems: IdentityMapProblem[] }
+
+/** A line as it is written, for who looks at a map and not up in it. */
+export interface IdentityMapLine {
+  number: number
+  mapName: string
+  user: string
+  /** A pattern that may match a part of a principal. */
+  unanchored: boolean
+}
 
 interface LiteralLine {
   number: number
@@ -75,7 +84,12 @@ export function parseIdentityMap(text: string, options: IdentityMapOptions): Par
     } else lines.push(parsed)
   }
   if (problems.length > 0) return { ok: false, problems }
-  return { ok: true, map: openMap(lines, options.foldCase) }
+  return { ok: true, map: openMap(lines, options.foldCase), lines: lines.map(describeLine) }
+}
+
+function describeLine(line: Line): IdentityMapLine {
+  const { number, mapName, user } = line
+  return { number, mapName, user, unanchored: 'whole' in line && !line.whole }
 }
 
 function parseLine(

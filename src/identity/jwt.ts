@@ -9,6 +9,7 @@ import { compactVerify, decodeJwt, decodeProtectedHeader, errors } from 'jose'
 import { Failure } from '../failure.ts'
 import type { Secret } from '../secret.ts'
 import { principalNames } from './claim.ts'
+import type { Findings } from './findings.ts'
 import { PRINCIPAL_BYTES_MAX } from './identity_map.ts'
 import type { KeySet, VerificationKey } from './keys.ts'
 import type { Principal } from './principal.ts'
@@ -18,34 +19,67 @@ import { normalizeUsername } from './username.ts'
 
 /** An expiry missed by less than this is said to be a matter of clocks, in the log. */
 const NEARLY_VALID_MS = 60_000
+/** Of a long list, this many are recorded. */
+const LISTED_MAX = 20
 
 type Claims = Record<string, unknown>
 
 /**
  * @param nowMs - milliseconds since the epoch, at which the token must be good.
+ * @param found - is told what comes to light on the way, also of a token that is refused.
  * @throws Failure `jwt_not_enabled`, `invalid_token`, `invalid_issuer`, `missing_claim` or
  *   `invalid_claim_value`.
  */
-export async function authenticate(token: Secret, trust: Trust, nowMs: number): Promise<Principal> {
+export async function authenticate(
+  token: Secret,
+  trust: Trust,
+  nowMs: number,
+  found: Findings = {},
+): Promise<Principal> {
   if (!trust.enabled) throw new Failure('jwt_not_enabled')
   const text = token.reveal().trim()
   const unverified = parseUnverified(text)
+  const digest = hash('sha256', text.slice(0, text.lastIndexOf('.')))
+  Object.assign(found, { digest, ...sayings(unverified) })
   const issuer = acceptIssuer(unverified.claims.iss, trust)
   const keys = trust.issuerKeys.get(issuer) ?? trust.keys
   const { kid, payload } = await verify(text, unverified.header, keys)
   const claims = JSON.parse(payload) as Claims
+  found.verified = true
   const times = checkTimes(claims, trust, nowMs)
+  found.claim = trust.claim === '' ? 'sub' : trust.claim
   const names = principalNames(payload, claims, trust.claim)
+  found.names = names
+  const identities = users(names, issuer, trust)
+  Object.assign(found, identities)
   return {
     issuer,
     names,
-    ...users(names, issuer, trust),
+    users: identities.users,
+    mapped: identities.mapped,
     audiences: audiences(claims.aud),
     tokenId: typeof claims.jti === 'string' ? claims.jti : undefined,
-    digest: hash('sha256', text.slice(0, text.lastIndexOf('.'))),
+    digest,
     keyId: kid,
     ...times,
   }
+}
+
+/** What a token says of itself, shortened; the claims are the same that are verified later. */
+function sayings({ header, claims }: { header: Claims; claims: Claims }): Findings {
+  const text = (value: unknown) => (typeof value === 'string' ? quoted(value) : undefined)
+  const seconds = (value: unknown) => (typeof value === 'number' ? value : undefined)
+  const all = {
+    issuer: text(claims.iss),
+    algorithm: text(header.alg),
+    keyId: text(header.kid),
+    issuedAt: seconds(claims.iat),
+    notBefore: seconds(claims.nbf),
+    expires: seconds(claims.exp),
+    audiences: audiences(claims.aud).slice(0, LISTED_MAX).map(quoted),
+    tokenId: text(claims.jti),
+  }
+  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined))
 }
 
 /** Compact JWS only: JWE, JSON serialisation and anything nested is no token here. */
@@ -145,18 +179,20 @@ function notSatisfied(name: string, seconds: number, nowMs: number): Failure {
 /** Each name goes through the issuer's map; an issuer without one is taken at its word. */
 function users(names: readonly string[], issuer: string, trust: Trust) {
   const found = new Set<string>()
+  const mapLines = new Set<number>()
   let mapped = false
   for (const name of names) {
     if (Buffer.byteLength(name) > PRINCIPAL_BYTES_MAX || UNPRINTABLE.test(name))
       throw new Failure('invalid_claim_value', {
         detail: `the value ${quoted(name)} for the issuer ${issuer} is invalid`,
       })
-    const { found: hasMap, users } = trust.identityMap.lookup(issuer, name)
+    const { found: hasMap, users, lines } = trust.identityMap.lookup(issuer, name)
+    for (const line of lines) mapLines.add(line)
     mapped ||= hasMap
     for (const user of hasMap ? users : [trust.foldCase ? normalizeUsername(name) : name])
       found.add(user)
   }
-  return { users: [...found], mapped }
+  return { users: [...found], mapped, mapLines: [...mapLines] }
 }
 
 function audiences(aud: unknown): string[] {

@@ -19,6 +19,7 @@ export type Metric =
   | { name: 'connection_closed' }
   | { name: 'login'; result: string; seconds: number }
   | { name: 'session_opened' }
-  | { name: 'session_closed' }
+  | { name: 'session_closed'; by: 'client' | 'node' | 'gate'; failure: string }
+  | { name: 'connection_refused' }
   | { name: 'relayed'; direction: 'to_client' | 'to_node'; bytes: number }
   | { name: 'cancel'; result: 'sent' | 'unknown' | 'dropped' | 'failed' }

@@ -8,11 +8,15 @@ import type { Node } from '../cluster/node.ts'
 import { Failure } from '../failure.ts'
 import { normalizeUsername } from '../identity/username.ts'
 import type { Ask } from '../policy/decide.ts'
-import { readOptions } from '../wire/options.ts'
+import { type Dialect, readOptions } from '../wire/options.ts'
+import { printable } from '../wire/options_cockroachdb.ts'
 import type { Startup } from '../wire/startup.ts'
 
 const REVIVAL_TOKEN = 'crdb:session_revival_token_base64'
 const COCKROACHDB_DATABASE = 'defaultdb'
+/** PostgreSQL's NAMEDATALEN - 1; CockroachDB's user names have the same bound. */
+const NAME_BYTES_MAX = 63
+const SET_BY_THE_GATE = new Set(['user', 'database', 'options', 'replication'])
 
 export interface Asked {
   ask: Ask
@@ -21,39 +25,67 @@ export interface Asked {
   options: string | undefined
   replication: string | undefined
   others: ReadonlyMap<string, string>
-  applicationName: string
   /** The minor version of protocol 3 that was agreed on. */
   minor: number
 }
 
 export function readAsk(startup: Startup, { dialect, signIn }: Node): Asked {
-  if (startup.parameters.has(REVIVAL_TOKEN))
+  const others =
+    dialect === 'cockroachdb' ? folded(startup.parameters) : new Map(startup.parameters)
+  if (others.has(REVIVAL_TOKEN))
     throw new Failure('parameter_not_allowed', { values: { name: REVIVAL_TOKEN } })
+  others.delete('crdb:remote_addr')
+  others.delete('crdb:jwt_auth_enabled')
   // A CockroachDB node that judges the token again has to see the switch, too.
   const forwarded = dialect === 'cockroachdb' && signIn === 'forward'
   const { jwt, rest } = readOptions(startup.options, dialect, forwarded)
-  // To PostgreSQL `Alice` and `alice` are two roles.
-  const user = dialect === 'cockroachdb' ? normalizeUsername(startup.user) : startup.user
-  const database = startup.database ?? (dialect === 'cockroachdb' ? COCKROACHDB_DATABASE : user)
-  const others = new Map(startup.parameters)
-  others.delete('crdb:remote_addr')
-  others.delete('crdb:jwt_auth_enabled')
   return {
-    ask: { user, database, replication: asksReplication(startup.replication) },
+    ask: { ...names(startup, dialect), replication: asksReplication(startup.replication) },
     jwt,
     options: rest,
     replication: startup.replication,
     others,
     minor: startup.minor,
-    applicationName: startup.parameters.get('application_name') ?? '',
   }
 }
 
-/** `database`, or PostgreSQL's booleans and every unambiguous beginning of them. */
+/**
+ * Nodes cut longer names (PostgreSQL to 63 bytes, in silence) or refuse them: what is judged must be
+ * what arrives, or two principals become one role.
+ */
+function names({ user, database }: Startup, dialect: Dialect): { user: string; database: string } {
+  if (Buffer.byteLength(user) > NAME_BYTES_MAX) throw tooLong('user')
+  if (dialect === 'cockroachdb')
+    return { user: normalizeUsername(user), database: database ?? COCKROACHDB_DATABASE }
+  // To PostgreSQL `Alice` and `alice` are two roles.
+  if (Buffer.byteLength(database ?? '') > NAME_BYTES_MAX) throw tooLong('database')
+  return { user, database: database ?? user }
+}
+
+function tooLong(what: string): Failure {
+  return new Failure('name_too_long', { values: { what } })
+}
+
+/**
+ * CockroachDB reads the names of parameters without their case: a `User` behind our `user` would
+ * count. What means one of those that the gate sets itself, or comes twice, is refused.
+ */
+function folded(parameters: ReadonlyMap<string, string>): Map<string, string> {
+  const all = new Map<string, string>()
+  for (const [name, value] of parameters) {
+    const key = normalizeUsername(name)
+    if (SET_BY_THE_GATE.has(key) || all.has(key))
+      throw new Failure('parameter_not_allowed', { values: { name: printable(name) } })
+    all.set(key, value)
+  }
+  return all
+}
+
+/** `database` as it stands, or PostgreSQL's booleans in any case and every unambiguous beginning of them. */
 function asksReplication(value: string | undefined): boolean {
   if (value === undefined) return false
   const folded = value.toLowerCase()
-  if (folded === 'database' || folded === '1' || folded === 'on') return true
+  if (value === 'database' || folded === '1' || folded === 'on') return true
   if (folded === '0' || folded === 'of' || folded === 'off') return false
   if (folded !== '' && ('true'.startsWith(folded) || 'yes'.startsWith(folded))) return true
   if (folded !== '' && ('false'.startsWith(folded) || 'no'.startsWith(folded))) return false

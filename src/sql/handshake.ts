@@ -4,7 +4,7 @@
  * Rule: each request for encryption is answered once; nothing may be glued to it (CVE-2021-23214),
  * and nothing here calls itself (CVE-2026-6479).
  */
-import type { SecureContext } from 'node:tls'
+import type { TLSSocket } from 'node:tls'
 import { Failure } from '../failure.ts'
 import { type Leg, LegEnded } from '../leg.ts'
 import {
@@ -20,6 +20,7 @@ import {
   type Startup,
   unsupportedProtocol,
 } from '../wire/startup.ts'
+import { ALPN, type ClientTls } from './client_tls.ts'
 
 /** Both requests for encryption, refused, and then a startup packet. */
 const PACKETS_MAX = 3
@@ -28,7 +29,7 @@ const TLS_HANDSHAKE = 0x16
 
 /** What a listener lets a client do before it is known. */
 export interface Entrance {
-  secureContext: SecureContext | undefined
+  tls: ClientTls | undefined
   /** A token may be asked for without TLS: a unix socket, or loopback by `allow_plaintext`. */
   allowPlaintext: boolean
 }
@@ -61,23 +62,28 @@ export async function handshake(client: Leg, entrance: Entrance): Promise<Hello>
 async function answerEncryption(client: Leg, kind: 'ssl' | 'gssenc', entrance: Entrance) {
   const request = kind === 'ssl' ? 'SSL' : 'GSSAPI encryption'
   if (client.waiting > 0) throw new Failure('unencrypted_data', { values: { request } })
-  if (kind === 'gssenc' || entrance.secureContext === undefined) {
+  if (kind === 'gssenc' || entrance.tls === undefined) {
     client.send(ENCRYPTION_REFUSED)
     return
   }
   client.send(SSL_ACCEPTED)
-  await handshaken(client.acceptTls(entrance.secureContext))
+  await startTls(client, entrance.tls)
 }
 
-/** TLS from the first byte, since PostgreSQL 17. */
-async function acceptDirectTls(client: Leg, { secureContext }: Entrance): Promise<void> {
-  if (secureContext === undefined) throw new Failure('not_postgres')
-  await handshaken(client.acceptDirectTls(secureContext))
+/**
+ * TLS from the first byte, since PostgreSQL 17. Who doesn't ask for PostgreSQL by ALPN may have been
+ * sent here on the way to another server (the ALPACA attack).
+ */
+async function acceptDirectTls(client: Leg, { tls }: Entrance): Promise<void> {
+  if (tls === undefined) throw new Failure('not_postgres')
+  const { alpnProtocol } = await startTls(client, tls, 'first byte')
+  if (alpnProtocol !== ALPN)
+    throw new Failure('tls_handshake_failed', { log: `direct TLS without ALPN "${ALPN}"` })
 }
 
-async function handshaken(accepting: Promise<void>): Promise<void> {
+async function startTls(client: Leg, tls: ClientTls, from?: 'first byte'): Promise<TLSSocket> {
   try {
-    await accepting
+    return await client.upgrade(tls.accept, from)
   } catch (thrown) {
     if (!(thrown instanceof LegEnded)) throw thrown
     throw new Failure('tls_handshake_failed', { log: thrown.message })

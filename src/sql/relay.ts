@@ -146,6 +146,7 @@ export class Relay {
 
   /** The client may still read: the node answers what it was asked, then closes. */
   #clientLeaves(): void {
+    if (this.#over) return
     this.#node.socket.end()
     const how = 'the client closed its side, and the node fell silent'
     this.#silence = setTimeout(() => this.#finish('client', how), HALF_CLOSED_SILENCE_MS)
@@ -155,7 +156,7 @@ export class Relay {
   #nodeLeaves(how: string): void {
     const asked = this.#terminated || this.#silence !== undefined
     if (asked) this.#finish('client', 'the client closed the connection')
-    else this.#finish('node', how)
+    else this.#finish('node', how, new Failure('node_lost', { log: how }))
   }
 
   #stopIfQuiet(): void {

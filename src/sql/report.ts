@@ -3,19 +3,32 @@
  * tells it what happened; it decides nothing. A token never comes here.
  */
 import type { Socket } from 'node:net'
+import { TLSSocket } from 'node:tls'
 import type { Failure } from '../failure.ts'
+import type { Findings } from '../identity/findings.ts'
 import type { Principal } from '../identity/principal.ts'
 import type { Metric, ToPrimary } from '../peers/messages.ts'
-import type { Grant } from '../policy/decide.ts'
-import type { AuditEvent, Connection, Happening, Identity } from '../telemetry/events.ts'
+import type { Ask, Grant, Rules } from '../policy/decide.ts'
+import type {
+  AuditEvent,
+  Connection,
+  Decision,
+  Encryption,
+  Happening,
+  Identity,
+} from '../telemetry/events.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Report as Said } from '../wire/server_messages.ts'
-import type { Asked } from './ask.ts'
+import type { Startup } from '../wire/startup.ts'
 import type { Ended } from './relay.ts'
+
+/** A name is no longer; what is longer may be a token in the wrong place. */
+const NAME_CHARACTERS_MAX = 63
+const IDENTITY_CHARACTERS_MAX = 256
 
 export interface Observers {
   id: string
-  cluster: { name: string; node: { name: string } }
+  cluster: { name: string; node: { name: string }; rules: Pick<Rules, 'audiences'> }
   tell(message: ToPrimary): void
   log: Logger
   now(): number
@@ -27,7 +40,10 @@ export class Report {
   readonly #connection: Connection
   readonly #startedMs: number
   #openedMs = 0
-  #asked = false
+  #named = false
+  #replication = false
+  #tls: Encryption | null = null
+  #decided = false
   #identity: Identity | undefined
 
   constructor(socket: Socket, observers: Observers) {
@@ -37,18 +53,30 @@ export class Report {
     this.#count({ name: 'connection_opened' })
   }
 
+  /** Filled while the token is judged. */
+  readonly token: Findings = {}
+
   /** `host:port` of the client; empty on a unix socket. */
   get remoteAddress(): string {
     return this.#connection.RemoteAddress
   }
 
-  asked({ ask, applicationName }: Asked, encrypted: boolean): void {
+  /** The client has said its name, be it what it may. */
+  hello({ user, database, parameters }: Startup, socket: Socket): void {
     const connection = this.#connection
-    this.#asked = true
-    connection.User = ask.user
-    connection.Database = ask.database
-    connection.ApplicationName = applicationName
-    if (connection.Network === 'tcp') connection.Transport = encrypted ? 'hostssl' : 'host'
+    this.#named = true
+    this.#tls = socket instanceof TLSSocket ? encryption(socket) : null
+    connection.User = cut(user)
+    connection.Database = cut(database ?? '')
+    connection.ApplicationName = cut(parameters.get('application_name') ?? '')
+    if (connection.Network === 'tcp') connection.Transport = this.#tls === null ? 'host' : 'hostssl'
+  }
+
+  /** What it asks for, in the cluster's spelling. */
+  asked({ user, database, replication }: Ask): void {
+    this.#connection.User = user
+    this.#connection.Database = cut(database)
+    this.#replication = replication
   }
 
   identified(principal: Principal): void {
@@ -56,10 +84,7 @@ export class Report {
   }
 
   granted({ role }: Grant): void {
-    const { node } = this.#observers.cluster
-    const Info = `JWT authentication succeeded; signing in to node ${node.name} as ${role}`
-    if (this.#identity === undefined) return
-    this.#audit({ EventType: 'client_authentication_info', ...this.#identity, Info })
+    this.#decide('granted', { Failure: '', Why: '', Role: role })
   }
 
   opened(): void {
@@ -72,8 +97,9 @@ export class Report {
     this.#audit({ EventType: 'client_authentication_ok', ...this.#identity, Node, Duration })
   }
 
-  ended({ how }: Ended, bytes: { toClient: number; toNode: number }): void {
-    this.#count({ name: 'session_closed' })
+  ended({ by, how, why }: Ended, bytes: { toClient: number; toNode: number }): void {
+    this.#count({ name: 'session_closed', by, failure: why?.code ?? '' })
+    if (why !== undefined) this.#note(why, how)
     this.#count({ name: 'relayed', direction: 'to_client', bytes: bytes.toClient })
     this.#count({ name: 'relayed', direction: 'to_node', bytes: bytes.toNode })
     if (this.#identity === undefined) return
@@ -88,13 +114,14 @@ export class Report {
   }
 
   /** Who was refused before saying its name is in the log alone. */
-  refused({ code, row, message, detail, log }: Failure): void {
-    const { id, now } = this.#observers
+  refused(failure: Failure): void {
+    const { code, row, message, detail, log } = failure
     const Detail = [message, detail, log].filter((part) => part !== undefined).join('; ')
-    const about = { request: id, failure: code, user: this.#connection.User }
-    this.#observers.log[row.level](about, Detail)
-    this.#count({ name: 'login', result: code, seconds: (now() - this.#startedMs) / 1000 })
-    if (!this.#asked) return
+    this.#note(failure, Detail)
+    const seconds = (this.#observers.now() - this.#startedMs) / 1000
+    this.#count({ name: 'login', result: code, seconds })
+    if (!this.#named) return
+    if (!this.#decided) this.#decide('refused', { Failure: code, Why: Detail, Role: '' })
     this.#audit({
       EventType: 'client_authentication_failed',
       ...this.#identity,
@@ -114,6 +141,28 @@ export class Report {
     const request = `request id: ${this.#observers.id}`
     const hint = row.hint === undefined ? request : `${row.hint}\n${request}`
     return { severity: 'FATAL', sqlstate: row.sqlstate, message, detail, hint }
+  }
+
+  /** A line in the log, under the request id that the client was told. */
+  #note({ code, row }: Failure, what: string): void {
+    const about = { request: this.#observers.id, failure: code, user: this.#connection.User }
+    this.#observers.log[row.level](about, what)
+  }
+
+  /** The decision record: once a login. */
+  #decide(Result: Decision['Result'], what: Pick<Decision, 'Failure' | 'Why' | 'Role'>): void {
+    const { node, rules } = this.#observers.cluster
+    this.#decided = true
+    this.#audit({
+      EventType: 'login_decision',
+      Result,
+      ...what,
+      Replication: this.#replication,
+      Tls: this.#tls,
+      Token: this.token,
+      AcceptedAudiences: [...rules.audiences],
+      Node: node.name,
+    })
   }
 
   #count(metric: Metric): void {
@@ -143,11 +192,25 @@ function describe(socket: Socket, { id, cluster }: Observers): Connection {
 
 function identify(principal: Principal): Identity {
   return {
-    SystemIdentity: principal.names.join(' '),
+    SystemIdentity: principal.names.join(' ').slice(0, IDENTITY_CHARACTERS_MAX),
     Issuer: principal.issuer,
     KeyID: principal.keyId,
-    TokenID: principal.tokenId ?? '',
+    TokenID: (principal.tokenId ?? '').slice(0, IDENTITY_CHARACTERS_MAX),
     TokenDigest: principal.digest,
     TokenExpiry: principal.until ?? 0,
   }
+}
+
+function encryption(socket: TLSSocket): Encryption {
+  return {
+    version: socket.getProtocol() ?? '',
+    cipher: socket.getCipher().standardName,
+    serverName: typeof socket.servername === 'string' ? socket.servername : '',
+    alpn: socket.alpnProtocol || '',
+    clientSubject: socket.getPeerX509Certificate()?.subject ?? '',
+  }
+}
+
+function cut(name: string): string {
+  return name.length <= NAME_CHARACTERS_MAX ? name : `${name.slice(0, NAME_CHARACTERS_MAX)}…`
 }

@@ -7,6 +7,7 @@ import type { Socket } from 'node:net'
 import { connect, type NodeSession } from '../cluster/connect.ts'
 import type { Node } from '../cluster/node.ts'
 import { asFailure, Failure } from '../failure.ts'
+import type { Findings } from '../identity/findings.ts'
 import { authenticate } from '../identity/jwt.ts'
 import type { Principal } from '../identity/principal.ts'
 import type { Trust } from '../identity/trust.ts'
@@ -22,6 +23,7 @@ import {
   CLEARTEXT_PASSWORD,
   errorResponse,
 } from '../wire/server_messages.ts'
+import type { Startup } from '../wire/startup.ts'
 import { type Asked, readAsk } from './ask.ts'
 import type { CancelKeys } from './cancel_keys.ts'
 import { type Entrance, handshake } from './handshake.ts'
@@ -67,20 +69,9 @@ export async function serve(socket: Socket, parts: SessionParts): Promise<void> 
     const hello = await handshake(client, parts.entrance)
     // Closed only then: a client takes the end for "done", and sends its next statement.
     if (hello.kind === 'cancel') return await parts.cancel(hello.key)
-    const asked = readAsk(hello.startup, parts.cluster.node)
-    report.asked(asked, client.encrypted)
-    const { principal, token } = await identify(client, asked, parts)
-    report.identified(principal)
-    const grant = permit(principal, token, asked, parts.cluster)
-    report.granted(grant)
-    const node = await connect(
-      grant,
-      parts.cluster.node,
-      { ...asked, remoteAddress: report.remoteAddress },
-      login.signal,
-    )
+    const session = await admit(client, hello.startup, report, parts, login.signal)
     clearTimeout(timer)
-    await attend(client, node, asked, report, parts)
+    await attend(client, session, hello.startup.minor, report, parts)
   } catch (thrown) {
     refuse(client, thrown, report)
   } finally {
@@ -90,10 +81,34 @@ export async function serve(socket: Socket, parts: SessionParts): Promise<void> 
   }
 }
 
+/**
+ * From a startup packet to a session on a node. Token and grant are this function's, and gone with it:
+ * a session that goes on for days keeps neither.
+ */
+async function admit(
+  client: Leg,
+  startup: Startup,
+  report: Report,
+  parts: SessionParts,
+  signal: AbortSignal,
+): Promise<NodeSession> {
+  const { cluster } = parts
+  report.hello(startup, client.socket)
+  const asked = readAsk(startup, cluster.node)
+  report.asked(asked.ask)
+  const { principal, token } = await identify(client, asked, report.token, parts)
+  report.identified(principal)
+  const grant = permit(principal, token, asked, cluster)
+  report.granted(grant)
+  const parameters = { ...asked, remoteAddress: report.remoteAddress }
+  return await connect(grant, cluster.node, parameters, signal)
+}
+
 /** Asks for the token and judges it. The token dies here, unless the node is to judge it again. */
 async function identify(
   client: Leg,
   { ask, jwt }: Asked,
+  found: Findings,
   { cluster, now }: SessionParts,
 ): Promise<{ principal: Principal; token: Secret | undefined }> {
   const values = { user: ask.user }
@@ -101,7 +116,7 @@ async function identify(
   client.send(CLEARTEXT_PASSWORD)
   const token = decodePassword(await client.message(PASSWORD_BYTES_MAX))
   if (token.empty) throw new Failure('password_authentication_failed', { values })
-  const principal = await authenticate(token, cluster.trust, now())
+  const principal = await authenticate(token, cluster.trust, now(), found)
   return { principal, token: cluster.node.signIn === 'forward' ? token : undefined }
 }
 
@@ -116,7 +131,7 @@ function permit(principal: Principal, token: Secret | undefined, asked: Asked, c
 async function attend(
   client: Leg,
   { leg: node, opening }: NodeSession,
-  { minor }: Asked,
+  minor: number,
   report: Report,
   { cluster, cancelKeys, onStop }: SessionParts,
 ): Promise<void> {
@@ -126,8 +141,8 @@ async function attend(
     client.send(AUTHENTICATION_OK)
     client.send(opening.messages)
     if (cancel !== undefined) client.send(backendKeyData(cancel.key))
-    client.send(opening.readyForQuery)
     report.opened()
+    client.send(opening.readyForQuery)
     const relay = new Relay(client, node)
     onStop((why) => relay.stop(why))
     const ended = await relay.ended
@@ -140,14 +155,15 @@ async function attend(
 }
 
 /** Said only between messages, and only when the node didn't give the reason itself. */
-function lastWords({ by, why, atBoundary, explained }: Ended, report: Report) {
-  if (!atBoundary || explained || (by === 'client' && why === undefined)) return undefined
-  return errorResponse(report.refusal(why ?? new Failure('node_lost')))
+function lastWords({ why, atBoundary, explained }: Ended, report: Report) {
+  if (!atBoundary || explained || why === undefined) return undefined
+  return errorResponse(report.refusal(why))
 }
 
 function refuse(client: Leg, thrown: unknown, report: Report): void {
   const gone = thrown instanceof LegEnded && thrown.side === 'client'
   const failure = gone ? new Failure('client_gone', { log: thrown.message }) : asFailure(thrown)
-  report.refused(failure)
+  // The client first: where not even the refusal can be written down, it is refused all the same.
   if (!failure.row.silent) client.close(failure.response ?? errorResponse(report.refusal(failure)))
+  report.refused(failure)
 }

@@ -4,6 +4,7 @@
  * https://www.cockroachlabs.com/docs/stable/eventlog#sql-session-events
  */
 import type { Reason } from '../failure.ts'
+import type { Findings } from '../identity/findings.ts'
 
 /** Fields that every event has. Durations are in milliseconds. */
 export interface Connection {
@@ -30,9 +31,36 @@ export interface Identity {
   TokenExpiry: number
 }
 
+/** TLS on the client's leg, as it was negotiated. */
+export interface Encryption {
+  version: string
+  cipher: string
+  serverName: string
+  alpn: string
+  /** The client certificate's subject; empty where none was shown. */
+  clientSubject: string
+}
+
+/** One record a login, with all that the decision rests on; granted ones are written before their effect. */
+export interface Decision {
+  EventType: 'login_decision'
+  Result: 'granted' | 'refused'
+  /** The failure's code and its words, where it was refused. */
+  Failure: string
+  Why: string
+  Replication: boolean
+  Tls: Encryption | null
+  /** What came to light of the token; see `Findings`. */
+  Token: Findings
+  /** The audiences that the cluster accepts. */
+  AcceptedAudiences: readonly string[]
+  Role: string
+  Node: string
+}
+
 /** What happened. */
 export type Happening =
-  | ({ EventType: 'client_authentication_info'; Info: string } & Identity)
+  | Decision
   | ({ EventType: 'client_authentication_ok'; Node: string; Duration: number } & Identity)
   | ({
       EventType: 'client_authentication_failed'

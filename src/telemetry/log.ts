@@ -2,7 +2,8 @@
  * JSON lines (pino): the log, for those who run the gate, and the audit stream, for those who ask
  * afterwards. Rule: a secret is a type that doesn't print; the redaction here is the second net.
  */
-import { type DestinationStream, destination, type Logger, pino } from 'pino'
+import { openSync, writeSync } from 'node:fs'
+import { type DestinationStream, type Logger, pino } from 'pino'
 import { Failure } from '../failure.ts'
 import type { AuditEvent } from './events.ts'
 
@@ -17,19 +18,41 @@ const REDACTED = ['password', 'token', 'key', 'secret', 'authorization'].flatMap
 ])
 
 /**
- * Where lines go: each is written before `write` returns, and a file can be read by its owner alone.
+ * Where lines go: a line is written when `write` returns, or it throws, so that nothing happens that
+ * was not written down. A file can be read by its owner alone.
  * @throws Failure `cannot_write`
  */
 export function openStream(to: string): DestinationStream {
-  if (to === 'stdout') return destination({ fd: 1, sync: true })
-  if (to === 'stderr') return destination({ fd: 2, sync: true })
+  const fd = to === 'stdout' ? 1 : to === 'stderr' ? 2 : openFile(to)
+  return { write: (line) => writeAll(fd, Buffer.from(line)) }
+}
+
+function openFile(path: string): number {
   try {
-    return destination({ dest: to, sync: true, append: true, mode: 0o600 })
+    return openSync(path, 'a', 0o600)
   } catch (thrown) {
     const { message } = thrown as Error
-    throw new Failure('cannot_write', { values: { file: to, problem: message }, cause: thrown })
+    throw new Failure('cannot_write', { values: { file: path, problem: message }, cause: thrown })
   }
 }
+
+/** A pipe whose reader is slow says EAGAIN: it gets a moment, and no more. */
+function writeAll(fd: number, bytes: Buffer): void {
+  let tries = 0
+  for (let at = 0; at < bytes.length; ) {
+    try {
+      at += writeSync(fd, bytes, at)
+    } catch (thrown) {
+      const busy = (thrown as NodeJS.ErrnoException).code === 'EAGAIN'
+      if (!busy || ++tries > BUSY_TRIES_MAX) throw thrown
+      Atomics.wait(pause, 0, 0, BUSY_MS)
+    }
+  }
+}
+
+const BUSY_MS = 5
+const BUSY_TRIES_MAX = 200
+const pause = new Int32Array(new SharedArrayBuffer(4))
 
 /** @param now - milliseconds since the epoch. */
 export function openLog(to: DestinationStream, level: Level, now: () => number): Logger {

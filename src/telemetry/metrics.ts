@@ -13,9 +13,23 @@ type Instruments = { [N in Metric['name']]: (metric: Extract<Metric, { name: N }
 
 /** @param version - Postern's, for `postern_build_info`. */
 export function openMetrics(version: string): Metrics {
-  const registers = [new Registry()]
-  const [registry] = registers as [Registry]
-  const connections = new Counter({
+  const registry = new Registry()
+  const instruments = { ...ofConnections(registry), ...ofSessions(registry) }
+  new Gauge({
+    name: 'postern_build_info',
+    help: 'Always 1; the version is in the label.',
+    labelNames: ['version'],
+    registers: [registry],
+  }).set({ version }, 1)
+  return {
+    count: <M extends Metric>(metric: M) => (instruments[metric.name] as (of: M) => void)(metric),
+    render: async () => ({ type: registry.contentType, text: await registry.metrics() }),
+  }
+}
+
+function ofConnections(registry: Registry) {
+  const registers = [registry]
+  const accepted = new Counter({
     name: 'postern_connections_total',
     help: 'Connections accepted, whatever became of them.',
     registers,
@@ -25,11 +39,30 @@ export function openMetrics(version: string): Metrics {
     help: 'Connections that are open now, signed in or not.',
     registers,
   })
-  const sessions = new Gauge({
-    name: 'postern_sessions',
-    help: 'Sessions that are signed in now.',
+  const refused = new Counter({
+    name: 'postern_connections_refused_total',
+    help: 'Connections turned away because limits.connections were open.',
     registers,
   })
+  const cancels = new Counter({
+    name: 'postern_cancels_total',
+    help: 'CancelRequests, by what became of them.',
+    labelNames: ['result'],
+    registers,
+  })
+  return {
+    connection_opened() {
+      accepted.inc()
+      open.inc()
+    },
+    connection_closed: () => open.dec(),
+    connection_refused: () => refused.inc(),
+    cancel: ({ result }) => cancels.inc({ result }),
+  } satisfies Partial<Instruments>
+}
+
+function ofSessions(registry: Registry) {
+  const registers = [registry]
   const logins = new Counter({
     name: 'postern_logins_total',
     help: "Logins judged, by result: 'ok' or the failure's code.",
@@ -42,42 +75,33 @@ export function openMetrics(version: string): Metrics {
     buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
     registers,
   })
+  const sessions = new Gauge({
+    name: 'postern_sessions',
+    help: 'Sessions that are signed in now.',
+    registers,
+  })
+  const ended = new Counter({
+    name: 'postern_sessions_ended_total',
+    help: "Sessions that ended, by whom, and the failure's code where nobody simply left.",
+    labelNames: ['by', 'failure'],
+    registers,
+  })
   const relayed = new Counter({
     name: 'postern_relayed_bytes_total',
     help: 'Bytes passed on in sessions that have ended.',
     labelNames: ['direction'],
     registers,
   })
-  const cancels = new Counter({
-    name: 'postern_cancels_total',
-    help: 'CancelRequests, by what became of them.',
-    labelNames: ['result'],
-    registers,
-  })
-  new Gauge({
-    name: 'postern_build_info',
-    help: 'Always 1; the version is in the label.',
-    labelNames: ['version'],
-    registers,
-  }).set({ version }, 1)
-
-  const instruments: Instruments = {
-    connection_opened() {
-      connections.inc()
-      open.inc()
-    },
-    connection_closed: () => open.dec(),
-    session_opened: () => sessions.inc(),
-    session_closed: () => sessions.dec(),
+  return {
     login({ result, seconds }) {
       logins.inc({ result })
       if (result === 'ok') duration.observe(seconds)
     },
+    session_opened: () => sessions.inc(),
+    session_closed({ by, failure }) {
+      sessions.dec()
+      ended.inc({ by, failure })
+    },
     relayed: ({ direction, bytes }) => relayed.inc({ direction }, bytes),
-    cancel: ({ result }) => cancels.inc({ result }),
-  }
-  return {
-    count: <M extends Metric>(metric: M) => (instruments[metric.name] as (of: M) => void)(metric),
-    render: async () => ({ type: registry.contentType, text: await registry.metrics() }),
-  }
+  } satisfies Partial<Instruments>
 }

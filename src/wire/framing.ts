@@ -22,6 +22,8 @@ export class Framing {
   #bytes = Buffer.allocUnsafe(0)
   #start = 0
   #end = 0
+  /** Bytes of the message under way, once its header is here: no more room is made than that. */
+  #declared = 0
 
   /** Bytes received and not yet taken. */
   get size(): number {
@@ -81,7 +83,7 @@ export class Framing {
   #grow(more: number): void {
     const old = this.#bytes
     const size = this.size
-    const wanted = Math.max(FIRST_BYTES, size + more, size * 2)
+    const wanted = Math.max(FIRST_BYTES, size + more, this.#declared || size * 2)
     this.#bytes = Buffer.allocUnsafeSlow(wanted)
     old.copy(this.#bytes, 0, this.#start, this.#end)
     old.fill(0)

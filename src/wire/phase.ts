@@ -213,7 +213,7 @@ export class Phase {
     const end = kept.length > 0 ? kept.kind(0) : COMMAND
     const ends = (end & ANSWERED) === 0 ? kept.drop() : 0
     const next = kept.length > 0 ? kept.kind(0) : this.#nextSync
-    if (heir === LATE_SYNC || next !== LONE_SYNC) {
+    if (next !== LONE_SYNC) {
       this.#makeLate()
     } else if (kept.length === 0) {
       this.#nextSync = heir

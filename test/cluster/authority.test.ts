@@ -21,7 +21,7 @@ import {
 } from '../../src/cluster/authority.ts'
 import { type CertifyOptions, certify, type Issued } from '../support/certify.ts'
 import { ISSUER, SUBJECT, valueAt, valuesIn } from '../support/der.ts'
-import { ODD_ROLES } from '../support/odd_roles.ts'
+import { CONTROL_ROLES, ODD_ROLES } from '../support/odd_roles.ts'
 
 const NOW = Date.parse('2030-05-05T12:00:00Z')
 const MINUTE_MS = 60_000
@@ -52,7 +52,7 @@ async function leafFor(role: string, by = authority, nowMs = NOW) {
 }
 
 describe('a name', () => {
-  it.each(ODD_ROLES)('%j is the one CN, as its bytes are', async (role) => {
+  it.each([...ODD_ROLES, ...CONTROL_ROLES])('%j is the one CN, as its bytes are', async (role) => {
     const { leaf } = await leafFor(role)
     const names = valuesIn(valueAt(leaf.raw, ...SUBJECT).body)
     expect(names.map(({ body }) => valuesIn(body).length)).toEqual([1])
@@ -181,7 +181,7 @@ describe('nothing is signed with', () => {
     ['P-521', { key: { type: 'ec', curve: 'secp521r1' } }, KINDS],
     ['secp256k1', { key: { type: 'ec', curve: 'secp256k1' } }, KINDS],
     ['a leaf', { ca: false }, NO_CA],
-    ['one that may not sign certificates', { usage: KeyUsageFlags.digitalSignature }, NO_CA],
+    ['one that may not sign certificates', { signsNothing: true }, NO_CA],
     ['an expired one', { notAfter: NOW }, 'ca_cert expired on May  5 12:00:00 2030 GMT'],
     [
       'one of tomorrow',

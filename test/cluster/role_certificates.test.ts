@@ -82,7 +82,7 @@ describe('the context of a role', () => {
     { after: 7 * MINUTE_MS, signed: 2 },
     { after: 60 * MINUTE_MS, signed: 2 },
     // The clock was set back: what was signed then may not be good yet.
-    { after: -1, signed: 2 },
+    { after: -1_000, signed: 2 },
     { after: -60 * MINUTE_MS, signed: 2 },
   ])('is asked for again after $after ms: signed $signed times', async ({ after, signed }) => {
     const certificates = open()

@@ -14,7 +14,8 @@ describe('a good file', () => {
       listeners: [
         {
           bind: { host: '127.0.0.1', port: 26257 },
-          entrance: { secureContext: {}, allowPlaintext: false },
+          tls: { files: ['/etc/postern/gate.crt', '/etc/postern/gate.key'] },
+          allowPlaintext: false,
         },
       ],
       cluster: {
@@ -74,11 +75,13 @@ audit: {to: logs/audit.log}
     expect(listeners).toEqual([
       {
         bind: { host: '::1', port: 5432 },
-        entrance: { secureContext: undefined, allowPlaintext: true },
+        tls: undefined,
+        allowPlaintext: true,
       },
       {
         bind: { path: '/run/postern/.s.PGSQL.5433', mode: 0o700 },
-        entrance: { secureContext: undefined, allowPlaintext: true },
+        tls: undefined,
+        allowPlaintext: true,
       },
     ])
     const { trust, rules, node } = cluster
@@ -87,6 +90,7 @@ audit: {to: logs/audit.log}
     expect(rules).toEqual({
       audiences: new Set(['a', 'b']),
       allowRoles: new Set(['postgres']),
+      ownRoles: new Set(),
       replicationRoles: new Set(['replica']),
     })
     expect(trust).toMatchObject({ enabled: true, claim: 'email', requireExpiry: false })

@@ -44,6 +44,12 @@ describe('text that is no configuration', () => {
       'listeners: [',
       ['1:13: Flow sequence in block collection must be sufficiently indented and end with a ]'],
     ],
+    ['a management role without a name', good('    management: {}'), ['9:17: "role" is required']],
+    [
+      'a management role with a NUL',
+      good('    management: {role: "a\\0b"}'),
+      ['9:24: write the name of a role'],
+    ],
     ['a tag', good('    allow_roles: !secret [x]'), ['9:18: Unresolved tag: !secret']],
     [
       'an alias of nothing',

@@ -384,9 +384,6 @@ describe('principals', () => {
   const most = 'é'.repeat(512)
 
   test.each<[string, string, string]>([
-    ['1 KiB', most, `in as ${most}`],
-    ['a byte more', `${most}x`, refused(`${'é'.repeat(256)}…`)],
-    ['100 KB', 'x'.repeat(100_000), refused(`${'x'.repeat(256)}…`)],
     ['NUL', 'maxroach\0', refused('maxroach\ufffd')],
     ['a new line', 'max\nroach', refused('max\ufffdroach')],
     ['DEL', 'maxroach\u007f', refused('maxroach\ufffd')],
@@ -401,10 +398,13 @@ describe('principals', () => {
     await check({ ...login, token, user: sub }, expected)
   })
 
-  test('are judged before the map is asked', async () => {
+  test.each<[string, string, string]>([
+    ['1 KiB', most, 'in as maxroach'],
+    ['a byte more', `${most}x`, refused(`${'é'.repeat(256)}…`)],
+    ['100 KB', 'x'.repeat(100_000), refused(`${'x'.repeat(256)}…`)],
+  ])('of %s are judged before the map is asked', async (_name, sub, expected) => {
     const settings = { ...trusting, map: `${ISS} /^.*$ maxroach` }
-    const token = es256({ sub: 'x'.repeat(1025) })
-    await check({ ...login, settings, token }, refused(`${'x'.repeat(256)}…`))
+    await check({ ...login, settings, token: es256({ sub }) }, expected)
   })
 })
 

@@ -47,3 +47,12 @@ test.each([
 ])('%s is not', (name) => {
   expect(isReserved(name)).toBe(false)
 })
+
+test.each([
+  ['postern_management', true],
+  ['Postern_Management', true],
+  ['ｐostern_management', true],
+  ['postern_users', false],
+])("%s, where postern_management is the gate's own: %s", (name, reserved) => {
+  expect(isReserved(name, new Set(['postern_management']))).toBe(reserved)
+})

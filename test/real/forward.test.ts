@@ -180,7 +180,9 @@ describe('CockroachDB', () => {
     const greet = (conversation: Conversation) =>
       conversation.askPassword(() => letIn(conversation))
     const node = await scripted({ tls: certificates.good, greet })
-    const gate = await open(node.address, ca.certPem, { cluster: { kind: 'cockroachdb' } })
+    const gate = await open(node.address, ca.certPem, {
+      cluster: { kind: 'cockroachdb', send_remote_addr: true },
+    })
     const token = await gate.token(ROLE)
     const options = `${JWT_SWITCH} -c search_path=a`
     const { client, refusal } = await signIn(gate, token, { user: ROLE.toUpperCase(), options })

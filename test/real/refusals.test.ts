@@ -147,6 +147,7 @@ const refusals: Refused[] = [
     code: 'invalid_parameter',
     sqlstate: '22023',
     says: 'invalid value for parameter "replication": "perhaps"',
+    reason: 'PRE_HOOK_ERROR',
   },
   {
     name: 'no TLS',
@@ -189,6 +190,7 @@ const elsewhere: (Refused & { gate: Partial<Parameters<typeof startGate>[0]> })[
     code: 'invalid_options',
     sqlstate: '08P01',
     says: `option "jwt" is invalid, must have prefix '-c' or '--'`,
+    reason: 'PRE_HOOK_ERROR',
   },
   {
     name: 'the node is not there',
@@ -257,7 +259,7 @@ async function check(to: TestGate, refused: Refused): Promise<void> {
   expect(thrown).toMatchObject({ severity: 'FATAL', code: sqlstate, message: says, detail })
 
   expect(to.log.find((line) => line['request'] === id)).toMatchObject({ failure: code })
-  const event = to.audit.find((line) => line['SessionID'] === id && line['Failure'] === code)
+  const event = to.audit.find((line) => line['SessionID'] === id && line['EventType'] === FAILED)
   if (reason === undefined) expect(event).toBeUndefined()
   else expect(event).toMatchObject({ EventType: FAILED, Reason: reason, Sqlstate: sqlstate })
 }

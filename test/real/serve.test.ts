@@ -61,7 +61,7 @@ it('opens, answers, and closes with a word to every session', async () => {
     .split('\n')
     .map((line) => JSON.parse(line))
   expect(events.map(({ EventType }) => EventType)).toEqual([
-    'client_authentication_info',
+    'login_decision',
     'client_authentication_ok',
     'client_session_end',
   ])

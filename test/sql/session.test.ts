@@ -190,12 +190,54 @@ describe('with a node that lets everybody in', () => {
     expect(node.startups).toHaveLength(startups)
   })
 
+  it.each([
+    ['user', { user: 'u'.repeat(64) }],
+    ['database', { database: 'é'.repeat(32) }],
+  ])('refuses a %s name that the node would cut', async (what, parameters) => {
+    const client = await openTls(gate.port, gate.caPem)
+    const said = await signIn(
+      client,
+      { user: 'maxroach', ...parameters },
+      await gate.token('maxroach'),
+    )
+    expect(refusalOf(said)).toMatchObject({
+      C: '42622',
+      M: `the ${what} name is longer than 63 bytes`,
+    })
+  })
+
+  it('writes no token that came in the wrong place', async () => {
+    const token = await gate.token('maxroach')
+    for (const where of ['user', 'database', 'application_name']) {
+      const client = await openTls(gate.port, gate.caPem)
+      await signIn(client, { user: 'maxroach', [where]: token }, token)
+      client.close()
+    }
+    // The gate's end asserts that no line has a token in it.
+    expect(gate.audit.some(({ ApplicationName }) => String(ApplicationName).endsWith('…'))).toBe(
+      true,
+    )
+  })
+
   it('names the request in the log and in the audit stream as it did to the client', async () => {
     const client = await openTls(gate.port, gate.caPem)
     const said = await signIn(client, { user: 'carl' }, await gate.token('maxroach'))
     const id = refusalOf(said)?.H?.slice(-16)
     expect(gate.log.filter(({ request }) => request === id)).toHaveLength(1)
     expect(gate.audit.filter(({ SessionID }) => SessionID === id)).toMatchObject([
+      {
+        EventType: 'login_decision',
+        Result: 'refused',
+        Failure: 'invalid_principal',
+        Tls: { version: 'TLSv1.3' },
+        Token: {
+          issuer: 'https://issuer.test',
+          verified: true,
+          names: ['maxroach'],
+          users: ['maxroach'],
+        },
+        AcceptedAudiences: ['postern-test'],
+      },
       {
         EventType: 'client_authentication_failed',
         Method: 'jwt_token',
@@ -216,7 +258,7 @@ describe('with a node that lets everybody in', () => {
     const { SessionID } = await gate.event('client_session_end', { TokenID: 'token-1' })
     const events = gate.audit.filter((event) => event.SessionID === SessionID)
     expect(events.map(({ EventType }) => EventType)).toEqual([
-      'client_authentication_info',
+      'login_decision',
       'client_authentication_ok',
       'client_session_end',
     ])

@@ -23,7 +23,8 @@ export interface CertifyOptions {
   /** Who signs; a certificate of P-256. Unless told, a P-256 key that is kept nowhere. */
   by?: Issued
   ca?: boolean
-  usage?: KeyUsageFlags
+  /** Its key usage allows no certificates. */
+  signsNothing?: boolean
   /** In hexadecimal digits; none where empty. */
   keyIdentifier?: string
   /** Milliseconds since the epoch. */
@@ -36,7 +37,7 @@ const SIGNING = KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign
 
 /** Self-signed where that can be told by the name alone: the library can't sign with every key. */
 export async function certify(options: CertifyOptions): Promise<Issued> {
-  const { by, ca = true, usage = SIGNING, keyIdentifier } = options
+  const { by, ca = true, signsNothing = false, keyIdentifier } = options
   const key = makeKey(options.key ?? { type: 'ec', curve: 'prime256v1' })
   const subject = new Name(options.subject ?? [{ CN: [{ utf8String: 'An authority' }] }])
   const publicKey = createPublicKey(key).export({ type: 'spki', format: 'der' })
@@ -51,7 +52,7 @@ export async function certify(options: CertifyOptions): Promise<Issued> {
     signingAlgorithm: P256,
     extensions: [
       new BasicConstraintsExtension(ca, undefined, true),
-      new KeyUsagesExtension(usage, true),
+      new KeyUsagesExtension(signsNothing ? KeyUsageFlags.digitalSignature : SIGNING, true),
       ...(keyIdentifier === '' ? [] : [await identifier(keyIdentifier, publicKey)]),
     ],
   })

@@ -37,6 +37,7 @@ export interface GateOptions {
   /** Files that the configuration names. */
   files?: Record<string, string>
   now?: () => number
+  watch?: (files: readonly string[], changed: () => void) => () => void
 }
 
 const shared = prepare()
@@ -62,7 +63,7 @@ export async function startGate(options: GateOptions): Promise<TestGate> {
       fileMode: () => 0o600,
       now: options.now ?? Date.now,
       readFile(path) {
-        const text = files[path]
+        const text = options.files?.[path] ?? files[path]
         if (text === undefined) throw new Error('no such file')
         return text
       },
@@ -73,6 +74,7 @@ export async function startGate(options: GateOptions): Promise<TestGate> {
   const gate = await openGate(parsed, {
     version: '0.0.0-test',
     now: options.now ?? Date.now,
+    watch: options.watch ?? (() => () => undefined),
     logTo: log.stream,
     auditTo: audit.stream,
   })

@@ -18,8 +18,6 @@ export const ODD_ROLES = [
   '  ',
   "o'brien",
   '%s %n',
-  'tab\tline\nreturn\r',
-  '\x01\x7f',
   'Größe',
   'combining e\u0301',
   '日本語ロール',
@@ -30,3 +28,6 @@ export const ODD_ROLES = [
   '1',
   'true',
 ]
+
+/** Names that no token can carry to a node. */
+export const CONTROL_ROLES = ['tab\tline\nreturn\r', '\x01\x7f']

@@ -1,6 +1,6 @@
 /**
- * Programs that tests run as children: psql, Python with psycopg2, and postern itself. psql and
- * psycopg2 may be missing on a developer's machine: their tests are skipped then, with a line that
+ * Programs that tests run as children: psql, Python with psycopg2, Java with JDBC, and postern itself.
+ * All but the last may be missing on a developer's machine: their tests are skipped then, with a line that
  * says so; in CI they fail. Nothing that was started here outlives its test file.
  */
 import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from 'node:child_process'
@@ -17,12 +17,19 @@ export const ROOT = join(import.meta.dirname, '../..')
 export const MAIN = join(ROOT, 'src/main.ts')
 /** Debian's own PostgreSQL server. */
 export const DEBIAN_15 = '/usr/lib/postgresql/15/bin'
+/** Debian's JDBC driver. */
+export const JDBC = '/usr/share/java/postgresql.jar'
 export const NODE = 'node_modules/node/bin/node'
 
 const TOOLS = {
   psql: { program: 'psql', args: ['--version'], package: 'postgresql-client' },
   PostgreSQL15: { program: `${DEBIAN_15}/postgres`, args: ['--version'], package: 'postgresql' },
   psycopg2: { program: PYTHON, args: ['-c', 'import psycopg2'], package: 'python3-psycopg2' },
+  JDBC: {
+    program: 'sh',
+    args: ['-c', `javac -version && test -f ${JDBC}`],
+    package: 'default-jdk-headless libpostgresql-jdbc-java',
+  },
 }
 
 /** `describe`, for tests that need the tool. */

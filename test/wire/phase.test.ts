@@ -71,6 +71,7 @@ const SCRIPTS: Record<string, [name: string, script: string][]> = {
     ['and more of them', '>PQSdcB <1GCZI busy >S <2 busy <ZI quiet'],
     ['and a copy by Execute', '>EQSdcBcPESdcS <CGCZI <GCC2C busy <ZI busy <ZI quiet'],
     ['and another Query', '>EQSdcQS <CGCZI <CZI busy <EZI quiet'],
+    ['and another Query, and Syncs', '>EQSdcQSS <CGCZI <CZI busy <EZI busy <ZI quiet'],
     ['and another Query, the Sync to come', '>EQSdcQ <CGCZI <CZI quiet >SQ <EZI busy <CZI quiet'],
     ['and too much data', '>PQSdccBESdcS <1GCZI busy <2GCZI quiet'],
   ],
@@ -107,6 +108,7 @@ const SCRIPTS: Record<string, [name: string, script: string][]> = {
   'what a node may do that PostgreSQL does not': [
     ['ReadyForQuery without a question', '<ZT transaction >Q <ZT busy <CZI quiet'],
     ['a copy that reads other messages', '>QBESS <GEZI busy <ZI busy <ZI quiet'],
+    ['a copy that reads a Query', '>QQDfQQSScQQcSPS <GEZI <CCZI <GCZI <CZI <GCZI <EZI busy'],
     ['no answer to a function call', '>F <E busy >S busy <ZI busy >Q <CZI quiet'],
     ['a copy that comes to no end', '>Q <G copying <ZI quiet'],
     ['a copy done without CopyDone', '>Q <GC busy <ZI quiet'],

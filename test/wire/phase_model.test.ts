@@ -177,10 +177,13 @@ const rude = fc.oneof(
 )
 
 const script = (step: fc.Arbitrary<Sent[]>) =>
-  fc.array(step, { maxLength: 6 }).map((steps) => steps.flat())
+  fc.array(step, { maxLength: 10, size: 'max' }).map((steps) => steps.flat())
 const dialect = fc.constantFrom<Dialect>('postgresql', 'cockroachdb')
 /** Who is next: the client sends, the node reads, or the phase hears of something the node said. */
-const turns = fc.array(fc.constantFrom('send', 'read', 'hear', 'hear'), { maxLength: 60 })
+const turns = fc.array(fc.constantFrom('send', 'read', 'hear', 'hear'), {
+  maxLength: 80,
+  size: 'max',
+})
 
 const SETTLED = ['quiet', 'transaction', 'failed']
 const STATUS: Record<string, string> = { ZI: 'quiet', ZT: 'transaction', ZE: 'failed' }

@@ -22,6 +22,8 @@ function frame(type: string, ...parts: (string | number[])[]): Buffer {
 const query = (sql: string) => frame('Q', `${sql}\0`)
 const parse = (sql: string) => frame('P', `\0${sql}\0`, [0, 0])
 const BIND = frame('B', [0, 0, 0, 0, 0, 0, 0, 0])
+/** A statement that isn't there: the unnamed one may be a COPY, which would want data. */
+const BAD_BIND = frame('B', '\0nowhere\0', [0, 0, 0, 0, 0, 0])
 const DESCRIBE = frame('D', 'P\0')
 const EXECUTE = frame('E', [0, 0, 0, 0, 0])
 const CLOSE = frame('C', 'S\0')
@@ -81,7 +83,6 @@ const QUERIES = [
   'COPY (SELECT 1/(3 - g) FROM generate_series(1, 5) g) TO STDOUT',
 ]
 
-/** Stands for whatever is settled. */
 const SETTLED = ['quiet', 'transaction', 'failed']
 const STATUS: Record<string, string> = { I: 'quiet', T: 'transaction', E: 'failed' }
 const ASYNCHRONOUS = 'ANS'
@@ -271,7 +272,7 @@ const extended = fc
   .array(
     fc.oneof(
       fc.constantFrom(...QUERIES).map((sql) => [parse(sql), BIND, DESCRIBE, EXECUTE]),
-      fc.constantFrom([BIND], [DESCRIBE], [EXECUTE], [CLOSE], [FLUSH]),
+      fc.constantFrom([BAD_BIND], [DESCRIBE], [EXECUTE], [CLOSE], [FLUSH]),
     ),
     { minLength: 1, maxLength: 3 },
   )

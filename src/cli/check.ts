@@ -1,0 +1,55 @@
+/**
+ * `postern check`: a configuration file, looked at before a gate is opened with it. Every mistake at
+ * once; or, in a file without any, what is unwise, and in one line what the gate would do.
+ */
+import { type Config, inspectConfig, type ListenerConfig } from '../config/config.ts'
+import { listed } from '../config/mistakes.ts'
+import { warningsOf } from '../config/warnings.ts'
+import { Failure } from '../failure.ts'
+import { outsideOf, readText } from './serve.ts'
+import type { World } from './terminal.ts'
+
+export interface CheckOptions {
+  config: string
+  strict?: boolean
+}
+
+/** @throws Failure `config_unreadable`, `config_invalid`, or with `strict` `config_warnings` */
+export function check({ config: file, strict }: CheckOptions, world: World): void {
+  const outside = outsideOf(world)
+  const inspected = inspectConfig(file, readText(file, world), outside)
+  const warnings = warningsOf(inspected, outside)
+  for (const { offset, what } of warnings)
+    world.stdout.write(`${inspected.document.place(offset)}: warning: ${what}\n`)
+  world.stdout.write(`${file}: ${whatItDoes(inspected.config)}\n`)
+  if (!strict || warnings.length === 0) return
+  const problem = `${count(warnings.length, 'warning')}, and --strict allows none`
+  throw new Failure('config_warnings', { values: { problem } })
+}
+
+function whatItDoes({ listeners, cluster, ops }: Config): string {
+  const { name, node, trust } = cluster
+  const keys = [trust.keys, ...trust.issuerKeys.values()].reduce((sum, { size }) => sum + size, 0)
+  const issuers = trust.issuers.size === 0 ? '' : ` (${listed([...trust.issuers])})`
+  return [
+    `listens on ${listeners.map(listening).join(', ')}`,
+    ...(ops === undefined ? [] : [`operators on ${address(ops)}`]),
+    `cluster ${name} (${node.dialect}) at ${node.name}${node.tls ? ' over TLS' : ''}, sign-in by ${node.signIn}`,
+    `${trust.enabled ? 'accepts tokens of' : 'accepts nobody; names'} ${count(trust.issuers.size, 'issuer')}${issuers} with ${count(keys, 'key')}`,
+    count(trust.identityMap.lineCount, 'identity map line'),
+  ].join('; ')
+}
+
+function listening({ bind, tls, allowPlaintext }: ListenerConfig): string {
+  if ('path' in bind) return bind.path
+  const how = [...(tls ? ['TLS'] : []), ...(allowPlaintext ? ['in clear'] : [])]
+  return `${address(bind)} (${how.join(' and ')})`
+}
+
+function address({ host, port }: { host: string; port: number }): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+}
+
+function count(many: number, noun: string): string {
+  return `${many} ${noun}${many === 1 ? '' : 's'}`
+}

@@ -1,0 +1,68 @@
+/**
+ * `postern cluster`: what a gate needs on its cluster (`setup`), and whether it is there (`doctor`).
+ * One line a check, and below one that failed what to do; plain where nobody looks at colours.
+ */
+import { type Check, diagnose } from '../cluster/doctor.ts'
+import { type Block, setup } from '../cluster/setup.ts'
+import { Failure } from '../failure.ts'
+import { readConfig } from './serve.ts'
+import { bold, type World } from './terminal.ts'
+
+export interface SetupOptions {
+  config: string
+  gateAddress?: string
+  osUser?: string
+}
+
+export interface DoctorOptions {
+  config: string
+  role?: string
+  database?: string
+  osUser?: string
+}
+
+export function clusterSetup(options: SetupOptions, world: World): void {
+  const { cluster } = readConfig(options.config, world)
+  const { gateAddress, osUser = world.userName } = options
+  const blocks: Block[] = [
+    ...setup(cluster, { gateAddress, osUser }),
+    { place: 'shell, here', lines: [`postern cluster doctor --config ${options.config}`] },
+  ]
+  for (const { place, lines } of blocks)
+    world.stdout.write(`${bold(world, `=== ${place} ===`)}\n${lines.join('\n')}\n\n`)
+}
+
+/** @throws Failure `doctor_found` */
+export async function clusterDoctor(options: DoctorOptions, world: World): Promise<void> {
+  const { cluster } = readConfig(options.config, world)
+  const { role, database, osUser = world.userName } = options
+  const { now, stop } = world
+  let found = 0
+  try {
+    for await (const check of diagnose(cluster, { role, database, osUser, now, stop })) {
+      if (check.mark === 'bad') found++
+      world.stdout.write(told(check))
+    }
+  } catch (thrown) {
+    if (stop.aborted) throw doctorFound('the doctor was stopped before it was done')
+    throw thrown
+  }
+  if (found === 0) return
+  throw doctorFound(
+    found === 1
+      ? 'the doctor found a problem'
+      : `the doctor found ${found} problems: mend the first one first`,
+  )
+}
+
+function doctorFound(problem: string): Failure {
+  return new Failure('doctor_found', { values: { problem } })
+}
+
+const MARKS = { ok: '✓', bad: '✗', warning: '!', unchecked: '–' }
+const NAME_WIDTH = 13
+
+function told({ mark, name, says, todo }: Check): string {
+  const hint = todo === undefined ? '' : `  hint: ${todo}\n`
+  return `${MARKS[mark]} ${name.padEnd(NAME_WIDTH)} ${says}\n${hint}`
+}

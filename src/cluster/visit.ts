@@ -1,0 +1,61 @@
+/**
+ * A visit to a node by who sets it up, not by a client: as one role, to see whether it gets in, and
+ * to ask a few questions. It goes the way of every session, by a Grant.
+ */
+import type { Grant } from '../policy/decide.ts'
+import { terminate } from '../wire/node_messages.ts'
+import { connect } from './connect.ts'
+import type { Node } from './node.ts'
+import { query, type Row } from './query.ts'
+
+/** How long one sign-in, with its questions, may take. */
+const VISIT_MS = 10_000
+
+export type Ask = (sql: string) => Promise<Row[]>
+
+export async function visit<T>(
+  node: Node,
+  role: string,
+  database: string,
+  stop: AbortSignal,
+  questions: (ask: Ask) => Promise<T>,
+): Promise<T> {
+  const signal = deadline(stop)
+  const { leg } = await connect(grant(role, database), node, parameters(node), signal)
+  try {
+    return await questions((sql) => query(leg, sql))
+  } finally {
+    leg.close(terminate)
+  }
+}
+
+export function deadline(stop: AbortSignal): AbortSignal {
+  return AbortSignal.any([stop, AbortSignal.timeout(VISIT_MS)])
+}
+
+/** No token stands behind it: who runs this command has the gate's own keys. */
+function grant(role: string, database: string): Grant {
+  const principal = {
+    issuer: 'postern cluster doctor',
+    names: [role],
+    users: [role],
+    mapped: false,
+    audiences: [],
+    tokenId: undefined,
+    digest: '',
+    keyId: '',
+    issuedAt: undefined,
+    until: undefined,
+  }
+  return { role, database, principal }
+}
+
+function parameters({ dialect, signIn }: Node) {
+  const forwarded = dialect === 'cockroachdb' && signIn === 'forward'
+  return {
+    options: forwarded ? '--crdb:jwt_auth_enabled=true' : undefined,
+    replication: undefined,
+    others: new Map([['application_name', 'postern cluster doctor']]),
+    remoteAddress: '',
+  }
+}

@@ -1,0 +1,51 @@
+/**
+ * What can be read of a file that has mistakes, so that what is wrong with the files and the map that
+ * it names is told together with them. Rule: nothing of this becomes a Config.
+ */
+import { check } from './mistakes.ts'
+import * as schema from './schema.ts'
+
+export interface Sections {
+  /** In their places; `undefined` where one has a mistake. */
+  listeners: (schema.Listener | undefined)[]
+  clusters: Record<string, schema.ClusterSection>
+}
+
+export function readableSections(value: unknown): Sections {
+  const { listeners, clusters } = isRecord(value) ? value : {}
+  return {
+    listeners: Array.isArray(listeners) ? listeners.map(readableListener) : [],
+    clusters: isRecord(clusters)
+      ? Object.fromEntries(Object.entries(clusters).flatMap(readableCluster))
+      : {},
+  }
+}
+
+/** For keys that have to be there, and the one without which more of the map would be a mistake. */
+const STAND_INS = {
+  kind: 'postgresql',
+  nodes: [{ address: '/' }],
+  sign_in: 'trust',
+  'server.identity_map.allow_unanchored': true,
+}
+
+function readableListener(value: unknown): schema.Listener | undefined {
+  const read = check(schema.listener, value)
+  return read.ok ? read.value : undefined
+}
+
+/** Without its mistaken keys; that the others agree with each other is not asked again. */
+function readableCluster([name, section]: [string, unknown]): [string, schema.ClusterSection][] {
+  const first = check(schema.clusterKeys, section)
+  if (first.ok) return [[name, first.value]]
+  if (!isRecord(section)) return []
+  const mistaken = new Set(first.mistakes.map(({ path }) => path[0]))
+  const kept = Object.entries(section).filter(([key]) => !mistaken.has(key))
+  const standIns = Object.entries(STAND_INS).filter(([key]) => mistaken.has(key))
+  const again = check(schema.clusterKeys, Object.fromEntries([...kept, ...standIns]))
+  return again.ok ? [[name, again.value]] : []
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}

@@ -1,0 +1,252 @@
+/**
+ * Whom a cluster believes, looked at: settings that accept nobody, or more than they seem to, or that
+ * have no effect. RFC 8725 section 3 says why a key and an audience belong to one issuer.
+ */
+import { type IdentityMapLine, parseIdentityMap } from '../identity/identity_map.ts'
+import { NO_KEYS } from '../identity/keys.ts'
+import { normalizeUsername } from '../identity/username.ts'
+import { isReserved } from '../policy/reserved.ts'
+import type { ConfigDocument } from './document.ts'
+import { listed, shown } from './mistakes.ts'
+import type { ClusterSection } from './schema.ts'
+import type { Warn } from './warnings.ts'
+
+const ENABLED = 'server.jwt_authentication.enabled'
+const ISSUERS = 'server.jwt_authentication.issuers.configuration'
+const ISSUERS_ALIAS = 'server.jwt_authentication.issuers'
+const AUDIENCE = 'server.jwt_authentication.audience'
+const JWKS = 'server.jwt_authentication.jwks'
+const CLAIM = 'server.jwt_authentication.claim'
+const REQUIRE_EXPIRY = 'server.jwt_authentication.require_expiry'
+const CLOCK_TOLERANCE = 'server.jwt_authentication.clock_tolerance'
+const MAP = 'server.identity_map.configuration'
+const ALLOW_UNANCHORED = 'server.identity_map.allow_unanchored'
+
+const TOLERANCE_MS_MAX = 60_000
+/** Who may do anything on a cluster. */
+const SUPERUSERS = ['postgres', 'root', 'node']
+
+interface Issuers {
+  names: readonly string[]
+  jwksUris: ReadonlyMap<string, string>
+  pathOf(issuer: string): PropertyKey[]
+  path: PropertyKey[]
+}
+
+export function warnOfTrust(
+  path: PropertyKey[],
+  section: ClusterSection,
+  document: Pick<ConfigDocument, 'value'>,
+  warn: Warn,
+): void {
+  const issuers = issuersOf(path, section, document)
+  if (section[ENABLED]) warnOfNobody(path, section, issuers, warn)
+  else
+    warn(
+      [...path, ENABLED],
+      `nobody can sign in: write ${ENABLED}: true once the issuer, the audience and the keys are yours`,
+    )
+  warnOfIssuers(issuers, warn)
+  warnOfSharing(path, section, issuers, warn)
+  warnOfTimes(path, section, warn)
+  const lines = mapLines(section)
+  warnOfPatterns([...path, ALLOW_UNANCHORED], section, lines, warn)
+  warnOfUnmapped(section, issuers, lines, warn)
+  warnOfRoles(path, section, lines, warn)
+}
+
+function issuersOf(
+  path: PropertyKey[],
+  section: ClusterSection,
+  document: Pick<ConfigDocument, 'value'>,
+): Issuers {
+  const key = section[ISSUERS] === undefined && section[ISSUERS_ALIAS] ? ISSUERS_ALIAS : ISSUERS
+  const at = [...path, key]
+  const written = valueAt(document.value, at)
+  return {
+    names: [...(section[key]?.names ?? [])],
+    jwksUris: section[key]?.jwksUris ?? new Map(),
+    path: at,
+    pathOf: (issuer) =>
+      Array.isArray(written)
+        ? [...at, written.indexOf(issuer)]
+        : [...at, 'issuer_jwks_map', issuer],
+  }
+}
+
+function valueAt(value: unknown, path: PropertyKey[]): unknown {
+  return path.reduce<unknown>(
+    (inner, key) =>
+      typeof inner === 'object' && inner !== null ? Reflect.get(inner, key) : undefined,
+    value,
+  )
+}
+
+/** The issuer's own keys are its only ones. */
+function keysOf(issuer: string, section: ClusterSection) {
+  return section.issuer_options[issuer]?.jwks ?? section[JWKS] ?? NO_KEYS
+}
+
+function warnOfNobody(
+  path: PropertyKey[],
+  section: ClusterSection,
+  issuers: Issuers,
+  warn: Warn,
+): void {
+  if (issuers.names.length === 0)
+    warn(issuers.path, `nobody can sign in: no issuer is accepted; name one in ${ISSUERS}`)
+  if (section[AUDIENCE].size === 0)
+    warn(
+      [...path, AUDIENCE],
+      `nobody can sign in: no audience is accepted; write in ${AUDIENCE} whom the tokens are made for`,
+    )
+  for (const issuer of issuers.names)
+    if (keysOf(issuer, section).size === 0)
+      warn(
+        issuers.pathOf(issuer),
+        `nobody can sign in by ${shown(issuer)}: it has no keys; give them in ${JWKS}, or in issuer_options for it alone`,
+      )
+}
+
+function warnOfIssuers({ names, jwksUris, pathOf }: Issuers, warn: Warn): void {
+  const slashes = names.filter((name) => name.endsWith('/'))
+  for (const issuer of names) {
+    const uneven = slashes.length < names.length && slashes.includes(issuer)
+    const problem = issuerProblem(issuer, uneven)
+    if (problem !== undefined) warn(pathOf(issuer), `${shown(issuer)} ${problem}`)
+  }
+  for (const [issuer, uri] of jwksUris)
+    warn(
+      pathOf(issuer),
+      `keys are not fetched from ${shown(uri)} yet: those in ${JWKS} and issuer_options are all there are; give them there, and the issuers as a list`,
+    )
+}
+
+function issuerProblem(issuer: string, uneven: boolean): string | undefined {
+  const [before = '', document] = issuer.split('/.well-known')
+  if (document !== undefined)
+    return `is the address of a document and not an issuer; write ${shown(before)}, or what else its tokens have as "iss"`
+  if (!/^https:\/\/[^\s/]+\S*$/.test(issuer))
+    return 'is not an https URL, as issuers are; write what its tokens have as "iss", letter by letter'
+  if (uneven)
+    return 'ends in "/", unlike the others; leave it there only if its tokens have it in "iss"'
+  return undefined
+}
+
+/** What is meant for one issuer, and is good for another as well. */
+function warnOfSharing(
+  path: PropertyKey[],
+  section: ClusterSection,
+  { names }: Issuers,
+  warn: Warn,
+): void {
+  const audiences = section[AUDIENCE]
+  if (names.length > 1 && audiences.size > 1)
+    warn(
+      [...path, AUDIENCE],
+      `each of the ${names.length} issuers may make tokens for each of the ${audiences.size} audiences; let all of them make theirs for one audience, this gate's`,
+    )
+  if (section[JWKS] === undefined || names.length === 0) return
+  const sharing = names.filter((issuer) => section.issuer_options[issuer]?.jwks === undefined)
+  if (sharing.length === 0)
+    warn(
+      [...path, JWKS],
+      'no issuer uses these keys: each has its own in issuer_options; remove them',
+    )
+  if (sharing.length > 1)
+    warn(
+      [...path, JWKS],
+      `each of these keys may sign for all of ${listed(sharing)}; give every issuer its own in issuer_options`,
+    )
+}
+
+function warnOfTimes(path: PropertyKey[], section: ClusterSection, warn: Warn): void {
+  if (!section[REQUIRE_EXPIRY])
+    warn(
+      [...path, REQUIRE_EXPIRY],
+      'a token without "exp" is a password for good; write true, and let the issuer set it',
+    )
+  const toleranceMs = section[CLOCK_TOLERANCE]
+  if (toleranceMs > TOLERANCE_MS_MAX)
+    warn(
+      [...path, CLOCK_TOLERANCE],
+      `an expired token is good for ${toleranceMs / 1_000} s more; write at most ${TOLERANCE_MS_MAX / 1_000}s, and set the clocks`,
+    )
+}
+
+function mapLines(section: ClusterSection): readonly IdentityMapLine[] {
+  const parsed = parseIdentityMap(section[MAP] ?? '', {
+    foldCase: section.kind === 'cockroachdb',
+    allowUnanchored: section[ALLOW_UNANCHORED],
+  })
+  return parsed.ok ? parsed.lines : []
+}
+
+function warnOfPatterns(
+  path: PropertyKey[],
+  section: ClusterSection,
+  lines: readonly IdentityMapLine[],
+  warn: Warn,
+): void {
+  if (!section[ALLOW_UNANCHORED]) return
+  const unanchored = lines.filter((line) => line.unanchored)
+  if (unanchored.length === 0)
+    warn(path, 'no pattern of the identity map needs it; write false, so that none slips in')
+  else
+    warn(
+      path,
+      `${numbers(unanchored)} of the identity map may match a part of a name, with anything around it; write ^ and $ there, and false here`,
+    )
+}
+
+function warnOfUnmapped(
+  section: ClusterSection,
+  { names, pathOf }: Issuers,
+  lines: readonly IdentityMapLine[],
+  warn: Warn,
+): void {
+  const mapped = new Set(lines.map(({ mapName }) => mapName))
+  const claim = section[CLAIM] === '' ? 'sub' : section[CLAIM]
+  for (const issuer of names)
+    if (!mapped.has(issuer))
+      warn(
+        pathOf(issuer),
+        `${shown(issuer)} is taken at its word: whatever its tokens have as ${shown(claim)} is the role; say in ${MAP} who may be whom (a line "${issuer} /^(.*)$ \\1" if that is what you mean)`,
+      )
+}
+
+function warnOfRoles(
+  path: PropertyKey[],
+  section: ClusterSection,
+  lines: readonly IdentityMapLine[],
+  warn: Warn,
+): void {
+  const { allow_roles, management, kind } = section
+  const own = new Set(management && [management.role])
+  const roleOf = ({ user }: IdentityMapLine) =>
+    kind === 'cockroachdb' ? normalizeUsername(user) : user
+  for (const [role, mapped] of Map.groupBy(lines, roleOf))
+    if (isReserved(role, own) && !allow_roles.includes(role))
+      warn(
+        [...path, MAP],
+        `${numbers(mapped)}: ${shown(role)} is reserved, and no token is enough to become it; remove this, or name the role in allow_roles`,
+      )
+  for (const [index, role] of allow_roles.entries()) {
+    const at = [...path, 'allow_roles', index]
+    if (!isReserved(role, own))
+      warn(at, `${shown(role)} is not reserved: naming it here has no effect; remove it`)
+    else if (SUPERUSERS.includes(normalizeUsername(role)))
+      warn(
+        at,
+        `a token is enough to become ${shown(role)}, who may do anything on the cluster; grant what is needed to another role, and remove it`,
+      )
+  }
+}
+
+const NUMBERS_MAX = 5
+
+function numbers(lines: readonly IdentityMapLine[]): string {
+  const first = lines.slice(0, NUMBERS_MAX).map(({ number }) => number)
+  const more = lines.length > NUMBERS_MAX ? ` and ${lines.length - NUMBERS_MAX} more` : ''
+  return `${lines.length === 1 ? 'line' : 'lines'} ${first.join(', ')}${more}`
+}
