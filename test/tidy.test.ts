@@ -183,6 +183,25 @@ it('documents every failure as the table has it', () => {
   expect(documented).toEqual(rows.map(([code, { sqlstate, say }]) => [code, sqlstate, say]))
 })
 
+it('shows each promise of SECURITY.md by a test that is there', () => {
+  const text = readFileSync(join(root, 'SECURITY.md'), 'utf8')
+  const promises = [...text.matchAll(/^\| [^|]+ \| (`test\/.*) \|$/gm)].map(
+    ([, shown]) => shown ?? '',
+  )
+  expect(promises.length).toBeGreaterThan(20)
+  const missing = promises
+    .flatMap((shown) => shown.split('; '))
+    .flatMap((shown) => {
+      const [path = '', ...titles] = [...shown.matchAll(/`([^`]+)`/g)].map(
+        ([, quoted]) => quoted ?? '',
+      )
+      const found =
+        [...tests, ...files('test', '.ts')].find((test) => test.path === path)?.text ?? ''
+      return titles.length === 0 ? [shown] : titles.filter((title) => !found.includes(title))
+    })
+  expect(missing).toEqual([])
+})
+
 it('produces every failure in a test', () => {
   const text = tests
     .filter(({ path }) => path !== 'test/tidy.test.ts')

@@ -174,6 +174,14 @@ describe('values of the wrong kind', () => {
     ],
     ['    server.identity_map.configuration: [a]', '9:40: write text, not ["a"]'],
     ['    server.identity_map.configuration: a b', '9:40: unable to parse line 1: "a b"'],
+    [
+      "    server.identity_map.configuration: ''",
+      '9:40: the map holds no rule, and without one every issuer is taken at its word; write one, or leave the key out',
+    ],
+    [
+      '    server.identity_map.configuration: "# nothing here"',
+      '9:40: the map holds no rule, and without one every issuer is taken at its word; write one, or leave the key out',
+    ],
     ['    server.identity_map.allow_unanchored: "true"', '9:43: write true or false, not "true"'],
     ['    issuer_options: [a]', '9:21: write names with their values, not ["a"]'],
   ])('%s', (more, mistake) => {
@@ -391,6 +399,13 @@ describe('keys that must agree', () => {
       'options of an issuer under the older name',
       good('    server.jwt_authentication.issuers: [a]\n    issuer_options: {a: {}}'),
       [],
+    ],
+    [
+      'a map of another issuer',
+      good(`${ISSUER}\n    server.identity_map.configuration: "https://iss.test/ a b"`),
+      [
+        '10:40: line 1: "https://iss.test/" is not an accepted issuer; write it exactly as the token\'s `iss`',
+      ],
     ],
     [
       'a map with an unanchored pattern',
