@@ -5,7 +5,7 @@
  */
 import { writeFileSync } from 'node:fs'
 import { chmod, mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { hasDebianPostgres } from '../support/debian_postgres.ts'
@@ -67,7 +67,7 @@ function configure(node: FreshNode, how: How): void {
   writeFileSync(join(dir, 'postern.yaml'), JSON.stringify(config))
 }
 
-const osUser = process.getuid?.() === 0 ? 'root' : (process.env['USER'] ?? '')
+const osUser = userInfo().username
 
 async function doctor(...args: string[]) {
   const all = [
