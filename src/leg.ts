@@ -116,6 +116,7 @@ export class Leg {
     if (this.waiting > 0) raw.pause().unshift(this.#framing.rest())
     this.#handshaking = true
     const tls = await this.#secured(secure(raw))
+    if (tls.destroyed) throw new LegEnded(this.side, 'closed the connection')
     this.#handshaking = false
     this.socket = tls
     this.encrypted = true

@@ -5,7 +5,18 @@
  * short can be run again.
  */
 import { X509Certificate } from 'node:crypto'
-import { access, copyFile, mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import {
+  access,
+  copyFile,
+  link,
+  mkdir,
+  open,
+  readFile,
+  rename,
+  rm,
+  stat,
+  writeFile,
+} from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { makeAuthority, openAuthority } from '../cluster/authority.ts'
 import { certificateProblem } from '../config/pem.ts'
@@ -52,7 +63,7 @@ export async function caRotate({ dir, name, days }: CaOptions, world: World): Pr
   if (!(await exists(at(CURRENT.key))))
     throw failed(`there is no authority in ${at('.')}; postern ca init makes one`)
   if (await exists(at(NEXT.key))) {
-    await writing(at('.'), () => switchOver(at))
+    await writing(at('.'), () => switchOver(at, world))
     return say(world, `Switched: ${at(CURRENT.cert)} is the new authority; the old key is gone.`, [
       'restart every gate',
       'ten minutes later, when nothing that the old one signed is good any more: postern ca rotate again',
@@ -106,10 +117,31 @@ async function make(pair: Pair, at: At, name: string, days: number, world: World
   const { certPem, keyPem } = await makeAuthority(name, days * DAY_MS, world.now())
   await writeFile(at(pair.cert), certPem, { flag: 'wx' })
   await trust(at)
-  await writeFile(at(pair.key), keyPem, { mode: 0o600, flag: 'wx' })
+  await writeKey(at(pair.key), keyPem)
 }
 
-async function switchOver(at: At): Promise<void> {
+/** Whole or not there, and never over another one: `link` refuses a name that is taken. */
+async function writeKey(path: string, keyPem: string): Promise<void> {
+  const fresh = `${path}.new`
+  await rm(fresh, { force: true })
+  const file = await open(fresh, 'wx', 0o600)
+  try {
+    await file.writeFile(keyPem)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+  await link(fresh, path)
+  await rm(fresh)
+}
+
+/** @throws Failure `ca_failed` where the next key isn't that of its certificate: the old one stays. */
+async function switchOver(at: At, world: World): Promise<void> {
+  const moved = !(await exists(at(NEXT.cert)))
+  const cert = await readFile(at(moved ? CURRENT.cert : NEXT.cert), 'utf8')
+  const opened = openAuthority(cert, await readFile(at(NEXT.key), 'utf8'), world.now())
+  if (!opened.ok)
+    throw failed(`${at(NEXT.key)} can't sign: ${opened.problem}; remove it, and rotate again`)
   if (await exists(at(NEXT.cert))) {
     await copyFile(at(CURRENT.cert), at(PREVIOUS.cert))
     await rename(at(NEXT.cert), at(CURRENT.cert))

@@ -64,5 +64,10 @@ const NAME_WIDTH = 13
 
 function told({ mark, name, says, todo }: Check): string {
   const hint = todo === undefined ? '' : `  hint: ${todo}\n`
-  return `${MARKS[mark]} ${name.padEnd(NAME_WIDTH)} ${says}\n${hint}`
+  // Names in it are other people's: a terminal must not obey them.
+  return printable(`${MARKS[mark]} ${name.padEnd(NAME_WIDTH)} ${says}\n${hint}`)
+}
+
+function printable(text: string): string {
+  return text.replace(/[^\P{Cc}\n]/gu, '\ufffd')
 }

@@ -14,7 +14,7 @@ import { SAMPLE_SQL, sampleHba, sampleIdent } from '../dev/sample.ts'
 import { selfTest, type Trial } from '../dev/self_test.ts'
 import { Failure } from '../failure.ts'
 import { type Gate, openGate } from '../gate.ts'
-import { openStream } from '../telemetry/log.ts'
+import { openAuditStream, openLogStream } from '../telemetry/log.ts'
 import { readConfig } from './serve.ts'
 import { bold, stopped, type World } from './terminal.ts'
 import { watchFiles } from './watch.ts'
@@ -43,8 +43,8 @@ export async function dev({ port, data }: DevOptions, world: World): Promise<voi
       version: world.version,
       now: world.now,
       watch: watchFiles,
-      logTo: openStream(join(home.dir, 'postern.log')),
-      auditTo: openStream(join(home.dir, 'audit.log')),
+      logTo: openLogStream(join(home.dir, 'postern.log')),
+      auditTo: openAuditStream(join(home.dir, 'audit.log')),
     })
     const trials = await selfTest({ port, caPem: files.caPem }, issuer, world.now())
     const exp = Math.floor(world.now() / 1000) + TOKEN_SECONDS

@@ -5,7 +5,7 @@ import { type Config, parseConfig } from '../config/config.ts'
 import type { Outside } from '../config/document.ts'
 import { Failure } from '../failure.ts'
 import { openGate } from '../gate.ts'
-import { openStream } from '../telemetry/log.ts'
+import { openAuditStream, openLogStream } from '../telemetry/log.ts'
 import { stopped, type World } from './terminal.ts'
 import { watchFiles } from './watch.ts'
 
@@ -15,8 +15,8 @@ export async function serve({ config: file }: { config: string }, world: World):
     version: world.version,
     now: world.now,
     watch: watchFiles,
-    logTo: openStream('stderr'),
-    auditTo: openStream(config.auditTo),
+    logTo: openLogStream('stderr'),
+    auditTo: openAuditStream(config.auditTo),
   })
   await stopped(world)
   await gate.close(new Failure('shutting_down'))

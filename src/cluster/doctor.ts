@@ -195,7 +195,9 @@ async function reserved({ patient, asked, database }: Target): Promise<Check> {
   } catch (thrown) {
     asked.stop.throwIfAborted()
     if (isRefusal(thrown)) return { name, mark: 'ok', says: `the node refuses ${role} too` }
-    return { name, mark: 'unchecked', says: `${role}: ${wordsOf(thrown)}` }
+    // Signed in, but for a database that is not there, is signed in.
+    if (!(thrown instanceof Failure && thrown.code === 'node_refused'))
+      return { name, mark: 'unchecked', says: `${role}: ${wordsOf(thrown)}` }
   }
   return {
     name,
@@ -220,9 +222,9 @@ function asksPassword(thrown: unknown): boolean {
   return thrown instanceof Failure && /asks for a password/.test(thrown.log ?? '')
 }
 
+/** The role's refusal in words, in another method, or in a TLS alert; not a node that just went away. */
 function isRefusal(thrown: unknown): boolean {
-  return (
-    thrown instanceof Failure &&
-    (thrown.code === 'role_refused' || thrown.code === 'node_signin_failed')
-  )
+  if (!(thrown instanceof Failure)) return false
+  const otherwise = /asks for|alert/i.test(thrown.log ?? '')
+  return thrown.code === 'role_refused' || (thrown.code === 'node_signin_failed' && otherwise)
 }

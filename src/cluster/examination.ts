@@ -61,16 +61,28 @@ export async function examine(ask: Ask, looking: Looking): Promise<Findings> {
 }
 
 /** Members of the group, however far, and what makes one dangerous. */
-const POWERS = ['superuser', 'replication', 'createrole', 'createdb', 'bypassrls']
+const POWERS = ['superuser', 'replication', 'createrole', 'createdb', 'bypassrls', 'server']
+/** Roles that reach the node's files and programs, or stand for its superuser on managed services. */
+const SERVER_ROLES = [
+  'pg_execute_server_program',
+  'pg_read_server_files',
+  'pg_write_server_files',
+  'rds_superuser',
+  'cloudsqlsuperuser',
+  'azure_pg_admin',
+]
 const MEMBERS = `
   WITH RECURSIVE member AS (
     SELECT member FROM pg_auth_members WHERE roleid = to_regrole(${literal(identifier(GROUP))})
     UNION SELECT m.member FROM pg_auth_members m JOIN member ON m.roleid = member.member
   )
-  SELECT rolname AS name, rolcanlogin AS login, rolsuper AS superuser,
-    rolreplication AS replication, rolcreaterole AS createrole, rolcreatedb AS createdb,
-    rolbypassrls AS bypassrls
-  FROM pg_roles JOIN member ON pg_roles.oid = member.member ORDER BY rolname`
+  SELECT role.rolname AS name, role.rolcanlogin AS login, bool_or(held.rolsuper) AS superuser,
+    bool_or(held.rolreplication) AS replication, bool_or(held.rolcreaterole) AS createrole,
+    bool_or(held.rolcreatedb) AS createdb, bool_or(held.rolbypassrls) AS bypassrls,
+    bool_or(held.rolname IN (${SERVER_ROLES.map(literal).join(', ')})) AS server
+  FROM pg_roles role JOIN member ON role.oid = member.member
+    JOIN pg_roles held ON pg_has_role(role.oid, held.oid, 'MEMBER') AND (NOT role.rolsuper OR held.oid = role.oid)
+  GROUP BY role.oid, role.rolname, role.rolcanlogin ORDER BY role.rolname`
 
 const RULES = `
   SELECT line_number AS line, type, to_json(database) AS databases, to_json(user_name) AS users,

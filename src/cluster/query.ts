@@ -14,6 +14,7 @@ export type Row = Record<string, string | null>
 
 const MESSAGES_MAX = 20_000
 const MESSAGE_BYTES_MAX = 1024 * 1024
+const ANSWER_BYTES_MAX = 16 * 1024 * 1024
 /** CommandComplete, EmptyQueryResponse. */
 const IGNORED = ['C', 'I']
 
@@ -22,9 +23,15 @@ export async function query(leg: Leg, sql: string): Promise<Row[]> {
   leg.send(queryMessage(sql))
   let names: string[] = []
   let refused: NodeRefused | undefined
+  let bytes = 0
   const rows: Row[] = []
   for (let messages = 0; messages < MESSAGES_MAX; messages++) {
     const frame = await leg.message(MESSAGE_BYTES_MAX)
+    bytes += frame.whole.length
+    if (bytes > ANSWER_BYTES_MAX)
+      throw new Failure('node_protocol', {
+        log: `more than ${ANSWER_BYTES_MAX} bytes as an answer`,
+      })
     if (IGNORED.includes(String.fromCharCode(frame.type))) continue
     const part = decodeRowMessage(frame)
     if (part?.kind === 'columns') names = part.names

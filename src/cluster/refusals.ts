@@ -4,9 +4,11 @@
  * https://www.postgresql.org/docs/18/client-authentication-problems.html
  * Rule: the node's own words are always told too; it may speak another language than ours.
  */
+
 import { Failure } from '../failure.ts'
 import { quoted } from '../identity/quoted.ts'
 import type { Node } from './node.ts'
+import { identifier } from './paste.ts'
 import { NodeRefused } from './sign_in.ts'
 
 export interface Meaning {
@@ -235,7 +237,7 @@ const SIGN_IN: Row[] = [
   [
     /is not permitted to log in|NOLOGIN|does not have login privilege/,
     () => 'the role may not log in',
-    ({ role }) => `ALTER ROLE "${role}" LOGIN`,
+    ({ role }) => `ALTER ROLE ${identifier(role)} LOGIN`,
   ],
   [
     /database "?.*"? does not exist/,
@@ -245,13 +247,13 @@ const SIGN_IN: Row[] = [
   [
     /role "?.*"? does not exist|user .* does not exist/,
     () => 'there is no such role on the node',
-    ({ role, group }) => `CREATE ROLE "${role}" LOGIN IN ROLE ${group}`,
+    ({ role, group }) => `CREATE ROLE ${identifier(role)} LOGIN IN ROLE ${group}`,
   ],
   [
     /permission denied for database/,
     () => 'the sign-in is right, but the role may not connect to the database',
     ({ database, group }) =>
-      `GRANT CONNECT ON DATABASE "${database}" TO ${group}, or name another: --database NAME`,
+      `GRANT CONNECT ON DATABASE ${identifier(database)} TO ${group}, or name another: --database NAME`,
   ],
   [
     /too many (?:clients|connections)|slots are reserved/,

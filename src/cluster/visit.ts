@@ -53,7 +53,12 @@ function grant(role: string, database: string): Grant {
 function parameters({ dialect, signIn }: Node) {
   const forwarded = dialect === 'cockroachdb' && signIn === 'forward'
   return {
-    options: forwarded ? '--crdb:jwt_auth_enabled=true' : undefined,
+    // Nobody else's function stands in for one of ours (CVE-2018-1058).
+    options: forwarded
+      ? '--crdb:jwt_auth_enabled=true'
+      : dialect === 'postgresql'
+        ? '-c search_path=pg_catalog'
+        : undefined,
     replication: undefined,
     others: new Map([['application_name', 'postern cluster doctor']]),
     remoteAddress: '',

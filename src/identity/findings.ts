@@ -25,4 +25,6 @@ export interface Findings {
   mapped?: boolean
   mapLines?: readonly number[]
   users?: readonly string[]
+  /** How many there are: the lists above hold the first twenty. */
+  userCount?: number
 }

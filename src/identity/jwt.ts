@@ -49,9 +49,12 @@ export async function authenticate(
   const times = checkTimes(claims, trust, nowMs)
   found.claim = trust.claim === '' ? 'sub' : trust.claim
   const names = principalNames(payload, claims, trust.claim)
-  found.names = names
+  found.names = names.slice(0, LISTED_MAX).map(quoted)
   const identities = users(names, issuer, trust)
-  Object.assign(found, identities)
+  found.mapped = identities.mapped
+  found.mapLines = identities.mapLines.slice(0, LISTED_MAX)
+  found.users = identities.users.slice(0, LISTED_MAX).map(quoted)
+  found.userCount = identities.users.length
   return {
     issuer,
     names,

@@ -30,6 +30,7 @@ export function openClientTls(first: TlsMaterial): ClientTls {
     SNICallback: (name, done) => done(null, find(byName, name)),
   })
   server.on('secureConnection', (socket) => {
+    socket.on('error', () => undefined)
     socket.disableRenegotiation()
     const shown = socket.getPeerX509Certificate() !== undefined
     const accepted = waiting.get(endpoints(socket))

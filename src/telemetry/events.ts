@@ -41,7 +41,10 @@ export interface Encryption {
   clientSubject: string
 }
 
-/** One record a login, with all that the decision rests on; granted ones are written before their effect. */
+/**
+ * One record a login, with all that the gate's decision rests on. A grant is written before its effect:
+ * where the node then refuses, `client_authentication_failed` with the same SessionID says so.
+ */
 export interface Decision {
   EventType: 'login_decision'
   Result: 'granted' | 'refused'

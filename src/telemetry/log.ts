@@ -3,7 +3,7 @@
  * afterwards. Rule: a secret is a type that doesn't print; the redaction here is the second net.
  */
 import { openSync, writeSync } from 'node:fs'
-import { type DestinationStream, type Logger, pino } from 'pino'
+import { type DestinationStream, destination, type Logger, pino } from 'pino'
 import { Failure } from '../failure.ts'
 import type { AuditEvent } from './events.ts'
 
@@ -18,13 +18,31 @@ const REDACTED = ['password', 'token', 'key', 'secret', 'authorization'].flatMap
 ])
 
 /**
- * Where lines go: a line is written when `write` returns, or it throws, so that nothing happens that
- * was not written down. A file can be read by its owner alone.
- * @throws Failure `cannot_write`
+ * Where the log goes: written in its own time and within a bound. A reader that is slow or gone costs
+ * lines, never the gate. @throws Failure `cannot_write`
  */
-export function openStream(to: string): DestinationStream {
-  const fd = to === 'stdout' ? 1 : to === 'stderr' ? 2 : openFile(to)
-  return { write: (line) => writeAll(fd, Buffer.from(line)) }
+export function openLogStream(to: 'stderr' | (string & {})): DestinationStream {
+  const fd = to === 'stderr' ? 2 : openFile(to)
+  const stream = destination({ fd, sync: false, maxLength: LOG_BYTES_MAX })
+  stream.on('error', () => undefined)
+  return stream
+}
+
+/**
+ * Where the audit goes: a line is written when `write` returns, or it throws, so that nothing happens
+ * that was not written down. A file can be read by its owner alone. @throws Failure `cannot_write`
+ */
+export function openAuditStream(to: string): DestinationStream {
+  const fd = to === 'stdout' ? 1 : openFile(to)
+  let torn = false
+  return {
+    write(line) {
+      const bytes = Buffer.from(torn ? `\n${line}` : line)
+      torn = true
+      writeAll(fd, bytes)
+      torn = false
+    },
+  }
 }
 
 function openFile(path: string): number {
@@ -50,8 +68,9 @@ function writeAll(fd: number, bytes: Buffer): void {
   }
 }
 
-const BUSY_MS = 5
-const BUSY_TRIES_MAX = 200
+const LOG_BYTES_MAX = 8 * 1024 * 1024
+const BUSY_MS = 2
+const BUSY_TRIES_MAX = 100
 const pause = new Int32Array(new SharedArrayBuffer(4))
 
 /** @param now - milliseconds since the epoch. */

@@ -173,6 +173,20 @@ describe('rotate', () => {
     expect(trusted).toContain(signs)
   })
 
+  it.each(['', 'half a key'])('keeps the old key where the next one is %j', async (torn) => {
+    await done('init')
+    await done('rotate')
+    const old = await read('ca.key')
+    await writeFile(at('ca.next.key'), torn)
+    const { code, stderr } = await ca(['rotate'])
+    expect(code).toBe(1)
+    expect(stderr).toContain("ca.next.key can't sign")
+    expect(await read('ca.key')).toBe(old)
+    await rm(at('ca.next.key'))
+    expect(await done('rotate')).toContain('Begun: ')
+    expect(await done('rotate')).toContain('Switched: ')
+  })
+
   it('says where it cannot write', async () => {
     await done('init')
     await mkdir(at('trusted.crt.new'))

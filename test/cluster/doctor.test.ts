@@ -191,6 +191,21 @@ const OMISSIONS: Omission[] = [
     finds: ['to be had for a token: boss (superuser)'],
   },
   {
+    what: 'a member that inherits powers, and one that reaches the node itself',
+    only: 18,
+    spoil: (node) =>
+      node.sql(
+        'CREATE ROLE boss SUPERUSER; CREATE ROLE heir LOGIN IN ROLE postern_users, boss; CREATE ROLE runner LOGIN IN ROLE postern_users, pg_execute_server_program',
+      ),
+    finds: ['to be had for a token: heir (superuser), runner (server)'],
+  },
+  {
+    what: 'a member whose name a terminal would obey',
+    only: 18,
+    spoil: (node) => node.sql('CREATE ROLE "e\x1b]0;x\x07" LOGIN SUPERUSER IN ROLE postern_users'),
+    finds: ['to be had for a token: e\ufffd]0;x\ufffd (superuser)'],
+  },
+  {
     what: 'no line in pg_hba.conf',
     spoil: (node) => without(node, 'pg_hba.conf', /^hostssl all +\+postern_users|scram/),
     finds: [

@@ -200,3 +200,25 @@ it('answers something wrong with us by XX000, and says more only in the log', as
   expect(JSON.stringify(refusal)).not.toContain('clock')
   expect(gate.log.find(({ failure }) => failure === 'internal_error')?.msg).toContain('clock')
 })
+
+it('lets nobody in whom it cannot write down, tells them, and goes on', async () => {
+  const full = { broken: true }
+  const auditTo = {
+    write() {
+      if (full.broken) throw new Error('ENOSPC: no space left on device')
+    },
+  }
+  const gate = await open({ auditTo })
+  const startups = node.startups.length
+  for (let round = 0; round < 2; round++) {
+    const client = await openTls(gate.port, gate.caPem)
+    const said = await signIn(client, { user: 'maxroach' }, await gate.token('maxroach'))
+    expect(refusalOf(said)).toMatchObject({ C: 'XX000', M: 'internal error' })
+  }
+  expect(node.startups).toHaveLength(startups)
+  full.broken = false
+  const client = await openTls(gate.port, gate.caPem)
+  const said = await signIn(client, { user: 'maxroach' }, await gate.token('maxroach'))
+  expect(refusalOf(said)).toBeUndefined()
+  client.close()
+})

@@ -37,6 +37,8 @@ export interface GateOptions {
   /** Files that the configuration names. */
   files?: Record<string, string>
   now?: () => number
+  /** Takes the audit stream's lines in the place of what keeps them. */
+  auditTo?: { write(line: string): void }
   watch?: (files: readonly string[], changed: () => void) => () => void
 }
 
@@ -76,7 +78,7 @@ export async function startGate(options: GateOptions): Promise<TestGate> {
     now: options.now ?? Date.now,
     watch: options.watch ?? (() => () => undefined),
     logTo: log.stream,
-    auditTo: audit.stream,
+    auditTo: options.auditTo ?? audit.stream,
   })
   const [bound] = gate.addresses
   const port = bound !== undefined && 'port' in bound ? bound.port : 0
