@@ -7,6 +7,7 @@ import type { Check } from './doctor.ts'
 import { decidingRule, type HostRule, identFits } from './host_rules.ts'
 import type { Node } from './node.ts'
 import { identifier, literal } from './paste.ts'
+import { HELD, POWER_COLUMNS, POWER_NAMES } from './powers.ts'
 import type { Row } from './query.ts'
 import { wordsOf } from './refusals.ts'
 import { GROUP, IDENT_MAP } from './setup.ts'
@@ -61,27 +62,13 @@ export async function examine(ask: Ask, looking: Looking): Promise<Findings> {
 }
 
 /** Members of the group, however far, and what makes one dangerous. */
-const POWERS = ['superuser', 'replication', 'createrole', 'createdb', 'bypassrls', 'server']
-/** Roles that reach the node's files and programs, or stand for its superuser on managed services. */
-const SERVER_ROLES = [
-  'pg_execute_server_program',
-  'pg_read_server_files',
-  'pg_write_server_files',
-  'rds_superuser',
-  'cloudsqlsuperuser',
-  'azure_pg_admin',
-]
 const MEMBERS = `
   WITH RECURSIVE member AS (
     SELECT member FROM pg_auth_members WHERE roleid = to_regrole(${literal(identifier(GROUP))})
     UNION SELECT m.member FROM pg_auth_members m JOIN member ON m.roleid = member.member
   )
-  SELECT role.rolname AS name, role.rolcanlogin AS login, bool_or(held.rolsuper) AS superuser,
-    bool_or(held.rolreplication) AS replication, bool_or(held.rolcreaterole) AS createrole,
-    bool_or(held.rolcreatedb) AS createdb, bool_or(held.rolbypassrls) AS bypassrls,
-    bool_or(held.rolname IN (${SERVER_ROLES.map(literal).join(', ')})) AS server
-  FROM pg_roles role JOIN member ON role.oid = member.member
-    JOIN pg_roles held ON pg_has_role(role.oid, held.oid, 'MEMBER') AND (NOT role.rolsuper OR held.oid = role.oid)
+  SELECT role.rolname AS name, role.rolcanlogin AS login, ${POWER_COLUMNS}
+  FROM pg_roles role JOIN member ON role.oid = member.member ${HELD}
   GROUP BY role.oid, role.rolname, role.rolcanlogin ORDER BY role.rolname`
 
 const RULES = `
@@ -117,7 +104,7 @@ function membersCheck(members: Row[]): Check {
       `CREATE ROLE maxroach LOGIN IN ROLE ${GROUP}, or GRANT ${GROUP} TO a role that is there`,
     )
   const strong = members.flatMap((member) => {
-    const powers = POWERS.filter((power) => member[power] === 't')
+    const powers = POWER_NAMES.filter((power) => member[power] === 't')
     return powers.length === 0 ? [] : [`${member['name']} (${powers.join(', ')})`]
   })
   if (strong.length > 0)
@@ -146,7 +133,7 @@ async function roleCheck(ask: Ask, role: string, members: Row[]): Promise<Check>
 
 /** Whoever will be let in: an ordinary member. */
 function isProbe(member: Row): boolean {
-  return member['login'] === 't' && POWERS.every((power) => member[power] !== 't')
+  return member['login'] === 't' && POWER_NAMES.every((power) => member[power] !== 't')
 }
 
 async function caCheck(ask: Ask): Promise<Check> {

@@ -1,6 +1,6 @@
 /**
- * A visit to a node by who sets it up, not by a client: as one role, to see whether it gets in, and
- * to ask a few questions. It goes the way of every session, by a Grant.
+ * A visit to a node by the gate itself, or by who sets it up, for no client: as one role, to see
+ * whether it gets in, and to ask a few questions. It goes the way of every session, by a Grant.
  */
 import type { Grant } from '../policy/decide.ts'
 import { terminate } from '../wire/node_messages.ts'
@@ -33,10 +33,10 @@ export function deadline(stop: AbortSignal): AbortSignal {
   return AbortSignal.any([stop, AbortSignal.timeout(VISIT_MS)])
 }
 
-/** No token stands behind it: who runs this command has the gate's own keys. */
+/** No token stands behind it: who runs this has the gate's own keys. */
 function grant(role: string, database: string): Grant {
   const principal = {
-    issuer: 'postern cluster doctor',
+    issuer: 'postern',
     names: [role],
     users: [role],
     mapped: false,
@@ -60,7 +60,7 @@ function parameters({ dialect, signIn }: Node) {
         ? '-c search_path=pg_catalog'
         : undefined,
     replication: undefined,
-    others: new Map([['application_name', 'postern cluster doctor']]),
+    others: new Map([['application_name', 'postern']]),
     remoteAddress: '',
   }
 }

@@ -3,6 +3,7 @@
  * that can be wrong with the file is found here, all at once, each with its place.
  */
 import type { Node } from '../cluster/node.ts'
+import { openPowers, type Powers } from '../cluster/powers.ts'
 import { Failure } from '../failure.ts'
 import { type IdentityMap, parseIdentityMap } from '../identity/identity_map.ts'
 import { NO_KEYS } from '../identity/keys.ts'
@@ -24,8 +25,9 @@ export interface Config {
     trust: Trust
     rules: Rules
     node: Node
-    /** Whom `postern cluster doctor` looks around as. */
+    /** Whom the gate asks about roles as, and `postern cluster doctor` looks around as. */
     management: { role: string } | undefined
+    powers: Powers | undefined
   }
   limits: { connections: number; authenticationTimeoutMs: number }
   ops: HostPort | undefined
@@ -90,13 +92,17 @@ function readParts({ listeners, clusters }: Sections, reading: Reading) {
         ? unixListener(listener)
         : tcpListener(['listeners', index, 'tls'], listener, reading)
     }),
-    clusters: Object.entries(clusters).map(([name, section]) => ({
-      name,
-      trust: trust(name, section, reading),
-      rules: rules(section),
-      node: readNode(name, section, reading),
-      management: section.management,
-    })),
+    clusters: Object.entries(clusters).map(([name, section]) => {
+      const node = readNode(name, section, reading)
+      return {
+        name,
+        trust: trust(name, section, reading),
+        rules: rules(section),
+        node,
+        management: section.management,
+        powers: powers(section, node, reading),
+      }
+    }),
   }
 }
 
@@ -209,6 +215,16 @@ function identityMap(
           `line ${number}: ${shown(mapName)} is not an accepted issuer; write it exactly as the token's \`iss\``,
         )
   return parsed.map
+}
+
+/** CockroachDB has none of PostgreSQL's attributes to ask for; by `forward` only tokens sign in. */
+function powers(
+  { kind, management, sign_in }: schema.ClusterSection,
+  node: Node,
+  { now }: Reading,
+): Powers | undefined {
+  const asks = kind === 'postgresql' && sign_in !== 'forward'
+  return management !== undefined && asks ? openPowers(node, management, now) : undefined
 }
 
 function rules(section: schema.ClusterSection): Rules {

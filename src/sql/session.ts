@@ -6,6 +6,7 @@
 import type { Socket } from 'node:net'
 import { connect, type NodeSession } from '../cluster/connect.ts'
 import type { Node } from '../cluster/node.ts'
+import type { Powers } from '../cluster/powers.ts'
 import { asFailure, Failure } from '../failure.ts'
 import type { Findings } from '../identity/findings.ts'
 import { authenticate } from '../identity/jwt.ts'
@@ -36,6 +37,8 @@ export interface Cluster {
   trust: Trust
   rules: Rules
   node: Node
+  /** Tells of roles that may do more than a user, where there is a management role to ask. */
+  powers: Powers | undefined
 }
 
 /** What a session is handed by its door. */
@@ -99,6 +102,7 @@ async function admit(
   const { principal, token } = await identify(client, asked, report.token, parts)
   report.identified(principal)
   const grant = permit(principal, token, asked, cluster)
+  await withholdPowers(grant, cluster, signal)
   report.granted(grant)
   const parameters = { ...asked, remoteAddress: report.remoteAddress }
   return await connect(grant, cluster.node, parameters, signal)
@@ -125,6 +129,21 @@ function permit(principal: Principal, token: Secret | undefined, asked: Asked, c
   if (!decision.granted) throw new Failure(decision.denial.code, decision.denial)
   const grant: Grant = decision.grant
   return token === undefined ? grant : { ...grant, token }
+}
+
+/** A role that is, or inherits, a superuser and its kin is not to be had for a token. */
+async function withholdPowers({ role }: Grant, { powers, rules }: Cluster, signal: AbortSignal) {
+  if (powers === undefined || rules.allowRoles.has(role)) return
+  const held = await powers.of(role, signal).catch((thrown: unknown) => {
+    signal.throwIfAborted()
+    const { message, log = '' } = asFailure(thrown)
+    throw new Failure('node_signin_failed', { log: `the management role: ${message}; ${log}` })
+  })
+  if (held.length === 0) return
+  throw new Failure('invalid_identity', {
+    detail: `cannot use JWT auth to login to a reserved user ${role}`,
+    log: `the role has ${held.join(', ')}; name it in allow_roles if a token is to be enough`,
+  })
 }
 
 /** The session itself, from the node's greeting to the end of either side. */

@@ -1,0 +1,69 @@
+/**
+ * What a role may do beyond a user's rights, its own or by inheritance, asked of the node by the
+ * management role: such a role is never granted, whatever a token says (DESIGN: who may never be
+ * granted). https://www.postgresql.org/docs/18/role-attributes.html
+ * Rule: no answer is no leave; an answer is good for half a minute.
+ */
+import { LRUCache } from 'lru-cache'
+import type { Node } from './node.ts'
+import { literal } from './paste.ts'
+import { type Ask, visit } from './visit.ts'
+
+export interface Powers {
+  /** Their names; empty for a role like any other, and for one that is not there. */
+  of(role: string, signal: AbortSignal): Promise<readonly string[]>
+}
+
+/** Roles that reach the node's files and programs, or stand for its superuser on managed services. */
+export const SERVER_ROLES = [
+  'pg_execute_server_program',
+  'pg_read_server_files',
+  'pg_write_server_files',
+  'rds_superuser',
+  'cloudsqlsuperuser',
+  'azure_pg_admin',
+]
+/** Each power's name, and how one of the roles that are held (`held`) has it. */
+const POWERS = {
+  superuser: 'held.rolsuper',
+  replication: 'held.rolreplication',
+  createrole: 'held.rolcreaterole',
+  createdb: 'held.rolcreatedb',
+  bypassrls: 'held.rolbypassrls',
+  server: `held.rolname IN (${SERVER_ROLES.map(literal).join(', ')})`,
+}
+export const POWER_NAMES = Object.keys(POWERS)
+
+/** SELECT items, over the roles `held` that a role is a member of. */
+export const POWER_COLUMNS = Object.entries(POWERS)
+  .map(([name, held]) => `bool_or(${held}) AS ${name}`)
+  .join(', ')
+/** Joins the roles that `role` holds. A superuser counts as a member of every role: then only itself. */
+export const HELD = `JOIN pg_roles held ON held.oid = role.oid
+  OR (pg_has_role(role.oid, held.oid, 'MEMBER') AND NOT role.rolsuper)`
+
+const ROLES_MAX = 1_000
+const GOOD_FOR_MS = 30_000
+const DATABASE = 'postgres'
+
+export function openPowers(node: Node, management: { role: string }, now: () => number): Powers {
+  const known = new LRUCache<string, { untilMs: number; powers: readonly string[] }>({
+    max: ROLES_MAX,
+  })
+  return {
+    async of(role, signal) {
+      const remembered = known.get(role)
+      if (remembered !== undefined && now() < remembered.untilMs) return remembered.powers
+      const powers = await visit(node, management.role, DATABASE, signal, (ask) => look(ask, role))
+      known.set(role, { untilMs: now() + GOOD_FOR_MS, powers })
+      return powers
+    },
+  }
+}
+
+async function look(ask: Ask, role: string): Promise<string[]> {
+  const [row] = await ask(
+    `SELECT ${POWER_COLUMNS} FROM pg_roles role ${HELD} WHERE role.rolname = ${literal(role)}`,
+  )
+  return POWER_NAMES.filter((name) => row?.[name] === 't')
+}
