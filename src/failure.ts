@@ -40,6 +40,10 @@ export const FAILURES = {
   invalid_token: { ...credentials, say: 'JWT authentication: invalid token' },
   invalid_issuer: { ...credentials, say: 'JWT authentication: invalid issuer' },
   missing_claim: { ...credentials, say: 'JWT authentication: missing claim' },
+  failed_to_extract_claim: {
+    ...credentials,
+    say: 'JWT authentication: failed to extract claim',
+  },
   invalid_claim_value: { ...credentials, say: 'JWT authentication: invalid claim value' },
   invalid_principal: { ...credentials, say: 'JWT authentication: invalid principal' },
   invalid_identity: { ...credentials, say: 'JWT authentication: invalid identity' },

@@ -4,6 +4,7 @@
  * Rule: what is not set accepts nothing.
  */
 import { z } from 'zod'
+import { parsePointer } from '../identity/json_pointer.ts'
 import { parseKeySet } from '../identity/keys.ts'
 import { shown } from './mistakes.ts'
 
@@ -52,10 +53,11 @@ export const jwks = jsonOrText.transform((value, context) => {
   return z.NEVER
 })
 
-/** A claim's name; empty is `sub`. */
+/** A claim's name, or a JSON Pointer to it; empty is `sub`. */
 export const claim = z.string().transform((name, context) => {
-  if (!name.startsWith('/')) return name
-  context.addIssue('a claim given as a JSON Pointer is not supported yet; name a top-level claim')
+  const parsed = name.startsWith('/') ? parsePointer(name) : undefined
+  if (parsed === undefined || parsed.ok) return name
+  context.addIssue(parsed.problem)
   return z.NEVER
 })
 

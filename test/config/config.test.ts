@@ -274,7 +274,7 @@ clusters:
     nodes: [{address: 127.0.0.1:5432}]
     sign_in: peer
     server.jwt_authentication.audience: \${env:MISSING}
-    server.jwt_authentication.claim: /a/b
+    server.jwt_authentication.claim: /a//b
     server.jwt_authentication.jwks: {file: nowhere.json}
     server.jwt_authentication.issuers: a
     server.jwt_authentication.issuers.configuration: a
@@ -292,7 +292,7 @@ more: {}
     '7:15: "here" is not an address; write host:port, like 127.0.0.1:26257',
     '10:11: write postgresql or cockroachdb, not "oracle"',
     '13:41: the environment variable MISSING is not set',
-    '14:38: a claim given as a JSON Pointer is not supported yet; name a top-level claim',
+    '14:38: JWT authentication: JSON Pointer "/a//b" contains an empty segment',
     "15:37: cannot read nowhere.json: ENOENT: no such file or directory, open '/etc/postern/nowhere.json'",
     '18:32: JWT authentication JWKS not a valid JWKS: key 1: a symmetric key (oct) cannot be published, so nobody may sign with it',
     '19:5: unknown key "extra"',

@@ -167,21 +167,20 @@ describe('claim', () => {
     'https://idp.test/user',
     'a/b',
     '__proto__',
+    '/email',
+    '/user/name',
+    '/kubernetes.io/serviceaccount/uid',
+    '/a~1b/c~0d',
+    '/1/2/3/4/5/6/7/8/9/10',
   ])('%j', (name) => {
     expect(read(claim, name)).toBe(name)
   })
 
-  // To be taken when JSON Pointers are.
   test.each([
-    '/email',
-    '/user/name',
-    '/a/b',
-    '/kubernetes.io/serviceaccount/uid',
-    '/a~1b/c~0d',
-    '/',
-  ])('%s is for later', (name) => {
-    expect(read(claim, name)).toBe(
-      'a claim given as a JSON Pointer is not supported yet; name a top-level claim',
-    )
+    ['/', 'contains an empty segment'],
+    ['/a//b', 'contains an empty segment'],
+    ['/1/2/3/4/5/6/7/8/9/10/11', 'exceeds maximum depth of 10 segments'],
+  ])('refused: %s', (name, problem) => {
+    expect(read(claim, name)).toBe(`JWT authentication: JSON Pointer "${name}" ${problem}`)
   })
 })

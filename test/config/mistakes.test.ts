@@ -157,8 +157,8 @@ describe('values of the wrong kind', () => {
     ['    server.jwt_authentication.clock_tolerance: 30', `9:48: 30 ${NO_DURATION}`],
     ['    server.jwt_authentication.claim: [sub]', '9:38: write text, not ["sub"]'],
     [
-      '    server.jwt_authentication.claim: /a/b',
-      '9:38: a claim given as a JSON Pointer is not supported yet; name a top-level claim',
+      '    server.jwt_authentication.claim: /a//b',
+      '9:38: JWT authentication: JSON Pointer "/a//b" contains an empty segment',
     ],
     [
       '    server.jwt_authentication.audience: 7',
