@@ -5,10 +5,10 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { runCli } from '../../src/cli/cli.ts'
 import type { World } from '../../src/cli/terminal.ts'
 import { issue, makeCa } from '../../src/dev/certificates.ts'
 import { FAILURES, type FailureCode } from '../../src/failure.ts'
+import { runIn } from '../support/world.ts'
 
 let dir: string
 beforeAll(async () => {
@@ -16,29 +16,7 @@ beforeAll(async () => {
 })
 afterAll(() => rm(dir, { recursive: true }))
 
-async function cli(args: string[], more: Partial<World> = {}) {
-  let [stdout, stderr] = ['', '']
-  const world: World = {
-    version: '1.2.3',
-    env: () => undefined,
-    stdout: { write: (text) => (stdout += text) },
-    stderr: { write: (text) => (stderr += text) },
-    program: '/usr/bin/postern',
-    uid: process.getuid?.() ?? 0,
-    userName: 'somebody',
-    platform: process.platform,
-    arch: process.arch,
-    pid: process.pid,
-    isAlive: () => false,
-    temporaryDirectory: dir,
-    workingDirectory: dir,
-    now: Date.now,
-    stop: AbortSignal.abort(),
-    ...more,
-  }
-  const code = await runCli(args, world)
-  return { code, stdout, stderr }
-}
+const cli = (args: string[], more: Partial<World> = {}) => runIn(dir, args, more)
 
 describe('what it is asked', () => {
   it.each<[FailureCode, number]>([
