@@ -11,7 +11,7 @@ import { type Ask, visit } from './visit.ts'
 
 export interface Powers {
   /** Their names; empty for a role like any other, and for one that is not there. */
-  of(role: string, signal: AbortSignal): Promise<readonly string[]>
+  of(role: string): Promise<readonly string[]>
 }
 
 /** Roles that reach the node's files and programs, or stand for its superuser on managed services. */
@@ -47,15 +47,21 @@ const GOOD_FOR_MS = 30_000
 const DATABASE = 'postgres'
 
 export function openPowers(node: Node, management: { role: string }, now: () => number): Powers {
-  const known = new LRUCache<string, { untilMs: number; powers: readonly string[] }>({
+  const known = new LRUCache<string, { untilMs: number; powers: Promise<readonly string[]> }>({
     max: ROLES_MAX,
   })
   return {
-    async of(role, signal) {
+    /** Those who ask at the same time wait for one visit, which has a deadline of its own. */
+    of(role) {
       const remembered = known.get(role)
       if (remembered !== undefined && now() < remembered.untilMs) return remembered.powers
-      const powers = await visit(node, management.role, DATABASE, signal, (ask) => look(ask, role))
-      known.set(role, { untilMs: now() + GOOD_FOR_MS, powers })
+      const { signal } = new AbortController()
+      const powers = visit(node, management.role, DATABASE, signal, (ask) => look(ask, role))
+      const fresh = { untilMs: now() + GOOD_FOR_MS, powers }
+      known.set(role, fresh)
+      powers.catch(() => {
+        if (known.peek(role) === fresh) known.delete(role)
+      })
       return powers
     },
   }

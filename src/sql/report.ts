@@ -87,14 +87,15 @@ export class Report {
     this.#decide('granted', { Failure: '', Why: '', Role: role })
   }
 
+  /** Written before it is counted: a session that can't be written down was none. */
   opened(): void {
     this.#openedMs = this.#observers.now()
     const Duration = this.#openedMs - this.#startedMs
+    const Node = this.#observers.cluster.node.name
+    if (this.#identity !== undefined)
+      this.#audit({ EventType: 'client_authentication_ok', ...this.#identity, Node, Duration })
     this.#count({ name: 'login', result: 'ok', seconds: Duration / 1000 })
     this.#count({ name: 'session_opened' })
-    const Node = this.#observers.cluster.node.name
-    if (this.#identity === undefined) return
-    this.#audit({ EventType: 'client_authentication_ok', ...this.#identity, Node, Duration })
   }
 
   ended({ by, how, why }: Ended, bytes: { toClient: number; toNode: number }): void {

@@ -102,7 +102,7 @@ async function admit(
   const { principal, token } = await identify(client, asked, report.token, parts)
   report.identified(principal)
   const grant = permit(principal, token, asked, cluster)
-  await withholdPowers(grant, cluster, signal)
+  await withholdPowers(grant, cluster)
   report.granted(grant)
   const parameters = { ...asked, remoteAddress: report.remoteAddress }
   return await connect(grant, cluster.node, parameters, signal)
@@ -132,10 +132,9 @@ function permit(principal: Principal, token: Secret | undefined, asked: Asked, c
 }
 
 /** A role that is, or inherits, a superuser and its kin is not to be had for a token. */
-async function withholdPowers({ role }: Grant, { powers, rules }: Cluster, signal: AbortSignal) {
+async function withholdPowers({ role }: Grant, { powers, rules }: Cluster): Promise<void> {
   if (powers === undefined || rules.allowRoles.has(role)) return
-  const held = await powers.of(role, signal).catch((thrown: unknown) => {
-    signal.throwIfAborted()
+  const held = await powers.of(role).catch((thrown: unknown) => {
     const { message, log = '' } = asFailure(thrown)
     throw new Failure('node_signin_failed', { log: `the management role: ${message}; ${log}` })
   })
@@ -165,8 +164,9 @@ async function attend(
     const relay = new Relay(client, node)
     onStop((why) => relay.stop(why))
     const ended = await relay.ended
-    report.ended(ended, relay.bytes)
+    // Before the report: what that may throw is not to be said in the middle of a message.
     client.close(lastWords(ended, report))
+    report.ended(ended, relay.bytes)
   } finally {
     cancel?.revoke()
     node.close()
