@@ -12,6 +12,8 @@ export type Reason =
   | 'USER_NOT_FOUND'
   | 'METHOD_NOT_FOUND'
   | 'NO_REPLICATION_ROLEOPTION'
+  | 'AUTHORIZATION_ERROR'
+  | 'PROVISIONING_ERROR'
   | 'UNKNOWN'
 
 export interface FailureRow {
@@ -30,6 +32,11 @@ export interface FailureRow {
 }
 
 const credentials = { sqlstate: '28000', level: 'info', reason: 'CREDENTIALS_INVALID' } as const
+const authorization = {
+  sqlstate: '28000',
+  level: 'info',
+  reason: 'AUTHORIZATION_ERROR',
+} as const
 const protocol = { sqlstate: '08P01', level: 'info', reason: 'PRE_HOOK_ERROR' } as const
 const node = { sqlstate: '08006', level: 'error', reason: 'UNKNOWN' } as const
 const usage = { sqlstate: 'F0000', level: 'error', reason: 'UNKNOWN' } as const
@@ -39,6 +46,12 @@ export const FAILURES = {
   jwt_not_enabled: { ...credentials, say: 'JWT authentication: not enabled' },
   invalid_token: { ...credentials, say: 'JWT authentication: invalid token' },
   invalid_issuer: { ...credentials, say: 'JWT authentication: invalid issuer' },
+  /** The issuer's keys can't be had; why is in the log alone. */
+  jwks_unavailable: {
+    ...credentials,
+    level: 'warn',
+    say: 'JWT authentication: unable to validate token',
+  },
   missing_claim: { ...credentials, say: 'JWT authentication: missing claim' },
   failed_to_extract_claim: {
     ...credentials,
@@ -48,6 +61,33 @@ export const FAILURES = {
   invalid_principal: { ...credentials, say: 'JWT authentication: invalid principal' },
   invalid_identity: { ...credentials, say: 'JWT authentication: invalid identity' },
   invalid_audience: { ...credentials, say: 'JWT authentication: invalid audience' },
+  insufficient_scope: { ...credentials, say: 'OAuth bearer authentication: insufficient scope' },
+
+  // Groups, and users that are not there yet. Why is in the log alone.
+  userinfo_lookup_failed: {
+    ...authorization,
+    level: 'warn',
+    say: 'JWT authorization: userinfo lookup failed',
+  },
+  no_userinfo_endpoint: {
+    ...authorization,
+    level: 'warn',
+    say: 'JWT authorization: No userinfo endpoint',
+  },
+  empty_group_list: { ...authorization, say: 'JWT authorization: empty group list' },
+  role_sync_failed: {
+    ...authorization,
+    level: 'error',
+    say: 'JWT authorization: the groups could not become memberships',
+    hint: 'the token was accepted; give the request id to who runs this gate',
+  },
+  provisioning_failed: {
+    ...credentials,
+    reason: 'PROVISIONING_ERROR',
+    level: 'error',
+    say: 'JWT provisioning: failed to create role',
+    hint: 'the token was accepted; give the request id to who runs this gate',
+  },
 
   // The login around the token.
   token_required: {
@@ -56,6 +96,12 @@ export const FAILURES = {
     reason: 'METHOD_NOT_FOUND',
     say: 'password authentication failed for user {user}',
     hint: 'this gate takes tokens: set options to --crdb:jwt_auth_enabled=true (in a URL, options=--crdb:jwt_auth_enabled%3Dtrue) and give the token as the password',
+  },
+  /** A client without a token asks by OAUTHBEARER where to get one. */
+  bearer_token_required: {
+    ...credentials,
+    level: 'debug',
+    say: 'OAuth bearer authentication failed for user "{user}"',
   },
   password_authentication_failed: {
     ...credentials,
@@ -167,10 +213,14 @@ export const FAILURES = {
   cannot_listen: { ...usage, say: 'cannot listen on {address}: {problem}', exit: 1 },
   ca_failed: { ...usage, say: '{problem}', exit: 1 },
   doctor_found: { ...usage, say: '{problem}', exit: 1 },
+  explain_refused: { ...usage, level: 'info', say: '{problem}', exit: 1 },
   dev_failed: { ...usage, say: '{problem}', exit: 1 },
 } as const satisfies Record<string, FailureRow>
 
 export type FailureCode = keyof typeof FAILURES
+
+/** A node's own SQLSTATEs after which the gate knows another way. */
+export const NODE_SAYS = { syntax: '42601' } as const
 
 export interface FailureParts {
   /** Fills the `{name}`s of the row's sentence. */

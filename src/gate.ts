@@ -3,14 +3,20 @@
  * reverse. The primary (audit writer, metrics) and the worker (sessions) meet at a port; with one
  * process they are both here.
  */
+import { type Management, openManagement } from './cluster/management.ts'
+import { openPowers } from './cluster/powers.ts'
 import type { Config } from './config/config.ts'
 import type { Failure } from './failure.ts'
+import type { KeySource } from './identity/key_source.ts'
+import type { Issuer } from './issuers/issuer.ts'
 import { type OpsDoor, openOps } from './ops/ops.ts'
 import { localPorts } from './peers/port.ts'
 import { type Door, openDoor } from './sql/door.ts'
+import { openEnrolment } from './sql/enrol.ts'
 import type { Bind } from './sql/listener.ts'
-import { type DestinationStream, openAudit, openLog } from './telemetry/log.ts'
-import { openMetrics } from './telemetry/metrics.ts'
+import type { Cluster } from './sql/session.ts'
+import { type DestinationStream, type Logger, openAudit, openLog } from './telemetry/log.ts'
+import { type Metrics, openMetrics } from './telemetry/metrics.ts'
 
 export interface Surroundings {
   version: string
@@ -31,6 +37,7 @@ export interface Gate {
 }
 
 const THE_ONLY_WORKER = 0
+const REFRESH_MS = 5_000
 
 /** @throws Failure `cannot_listen` */
 export async function openGate(config: Config, surroundings: Surroundings): Promise<Gate> {
@@ -45,6 +52,9 @@ export async function openGate(config: Config, surroundings: Surroundings): Prom
     else metrics.count({ name: 'cancel', result: 'unknown' })
   })
 
+  const { issuers } = config.cluster
+  const cluster = openCluster(config.cluster, now)
+
   let notReady: string | undefined = 'starting'
   const ops: OpsDoor | undefined =
     config.ops && (await openOps(config.ops, { metrics, notReady: () => notReady }))
@@ -53,7 +63,7 @@ export async function openGate(config: Config, surroundings: Surroundings): Prom
     door = await openDoor({
       listeners: config.listeners,
       watch: surroundings.watch,
-      cluster: config.cluster,
+      cluster,
       worker: THE_ONLY_WORKER,
       port: ports.worker,
       log,
@@ -64,17 +74,60 @@ export async function openGate(config: Config, surroundings: Surroundings): Prom
     await ops?.close()
     throw thrown
   }
+  const watched = watchIssuers(keyIssuers(config.cluster), metrics, log)
   notReady = undefined
-  const cluster = config.cluster.name
-  log.info({ version, listening: door.addresses, ops: ops?.port, cluster }, 'the gate is open')
+  const { name } = cluster
+  log.info(
+    { version, listening: door.addresses, ops: ops?.port, cluster: name },
+    'the gate is open',
+  )
   return {
     addresses: door.addresses,
     opsPort: ops?.port,
     async close(why) {
       notReady = 'closing'
+      watched.stop()
       await door.close(why)
+      for (const issuer of issuers.values()) issuer.close()
+      cluster.management?.close()
       await ops?.close()
       log.info('the gate is closed')
     },
   }
+}
+
+/** The cluster with what is kept open for it: the management role's session, and what it tells of roles. */
+function openCluster(
+  config: Config['cluster'],
+  now: () => number,
+): Cluster & { management: Management | undefined } {
+  const { node } = config
+  const management = config.management && openManagement(node, config.management)
+  // CockroachDB has none of PostgreSQL's attributes to ask for; by `forward` only tokens sign in.
+  const asks = node.dialect === 'postgresql' && node.signIn !== 'forward'
+  const powers = management && asks ? openPowers(management, now) : undefined
+  return { ...config, management, powers, ...openEnrolment(config, management, now) }
+}
+
+/** One that is open for its userinfo alone has no keys to fetch. */
+function keyIssuers({ issuers, trust }: Config['cluster']): Issuer[] {
+  const sources = new Set<KeySource>(trust.keySources.values())
+  return [...issuers.values()].filter((issuer) => sources.has(issuer))
+}
+
+/** Keys are fetched before they are needed, from the start on; a new trouble is told once. */
+function watchIssuers(issuers: readonly Issuer[], metrics: Metrics, log: Logger) {
+  metrics.watch(() => issuers.map((issuer) => issuer.status()))
+  const told = new Map<string, string | undefined>()
+  const look = () => {
+    for (const each of issuers) {
+      each.refreshAhead()
+      const { issuer, lastError } = each.status()
+      if (lastError !== undefined && lastError !== told.get(issuer)) log.warn({ issuer }, lastError)
+      told.set(issuer, lastError)
+    }
+  }
+  look()
+  const timer = setInterval(look, REFRESH_MS)
+  return { stop: () => clearInterval(timer) }
 }

@@ -22,6 +22,7 @@ process.exitCode = await runCli(process.argv.slice(2), {
   env: (name) => process.env[name],
   stdout: process.stdout,
   stderr: process.stderr,
+  stdin: () => process.stdin,
   program: process.argv[1] ?? 'postern',
   uid: process.getuid?.() ?? 0,
   userName: userName(),

@@ -2,7 +2,7 @@
  * `postern check`: a configuration file, looked at before a gate is opened with it. Every mistake at
  * once; or, in a file without any, what is unwise, and in one line what the gate would do.
  */
-import { type Config, inspectConfig, type ListenerConfig } from '../config/config.ts'
+import { type Inspected, inspectConfig, type ListenerConfig } from '../config/config.ts'
 import { listed } from '../config/mistakes.ts'
 import { warningsOf } from '../config/warnings.ts'
 import { Failure } from '../failure.ts'
@@ -21,23 +21,35 @@ export function check({ config: file, strict }: CheckOptions, world: World): voi
   const warnings = warningsOf(inspected, outside)
   for (const { offset, what } of warnings)
     world.stdout.write(`${inspected.document.place(offset)}: warning: ${what}\n`)
-  world.stdout.write(`${file}: ${whatItDoes(inspected.config)}\n`)
+  world.stdout.write(`${file}: ${whatItDoes(inspected)}\n`)
   if (!strict || warnings.length === 0) return
   const problem = `${count(warnings.length, 'warning')}, and --strict allows none`
   throw new Failure('config_warnings', { values: { problem } })
 }
 
-function whatItDoes({ listeners, cluster, ops }: Config): string {
+function whatItDoes({ config: { listeners, cluster, ops }, file }: Inspected): string {
   const { name, node, trust } = cluster
-  const keys = [trust.keys, ...trust.issuerKeys.values()].reduce((sum, { size }) => sum + size, 0)
   const issuers = trust.issuers.size === 0 ? '' : ` (${listed([...trust.issuers])})`
   return [
     `listens on ${listeners.map(listening).join(', ')}`,
     ...(ops === undefined ? [] : [`operators on ${address(ops)}`]),
     `cluster ${name} (${node.dialect}) at ${node.name}${node.tls ? ' over TLS' : ''}, sign-in by ${node.signIn}`,
-    `${trust.enabled ? 'accepts tokens of' : 'accepts nobody; names'} ${count(trust.issuers.size, 'issuer')}${issuers} with ${count(keys, 'key')}`,
+    `${trust.enabled ? 'accepts tokens of' : 'accepts nobody; names'} ${count(trust.issuers.size, 'issuer')}${issuers} ${keysOf(name, file)}`,
     count(trust.identityMap.lineCount, 'identity map line'),
   ].join('; ')
+}
+
+/** Keys that stand in the file, and whether others are fetched. */
+function keysOf(cluster: string, { clusters }: Inspected['file']): string {
+  const section = clusters[cluster]
+  const own = Object.values(section?.issuer_options ?? {}).map(({ jwks }) => jwks?.size ?? 0)
+  const common = section?.['server.jwt_authentication.jwks']?.size ?? 0
+  if (!section?.['server.jwt_authentication.jwks_auto_fetch.enabled'])
+    return `with ${count(
+      own.reduce((sum, size) => sum + size, common),
+      'key',
+    )}`
+  return 'with the keys that they publish'
 }
 
 function listening({ bind, tls, allowPlaintext }: ListenerConfig): string {

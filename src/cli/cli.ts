@@ -6,6 +6,7 @@ import { type CaOptions, caInit, caRotate, caShow } from './ca.ts'
 import { type CheckOptions, check } from './check.ts'
 import { clusterDoctor, clusterSetup, type DoctorOptions, type SetupOptions } from './cluster.ts'
 import { DEV_PORT, dev } from './dev.ts'
+import { type ExplainOptions, explain } from './explain.ts'
 import { serve } from './serve.ts'
 import { complain, type World } from './terminal.ts'
 import { token } from './token.ts'
@@ -15,7 +16,8 @@ Examples:
   $ postern dev                                  a whole local cluster, ready to sign in to
   $ PGPASSWORD=$(postern token --sub maxroach) psql "postgresql://…"
   $ postern check --config /etc/postern.yaml     what is wrong or unwise in a configuration
-  $ postern serve --config /etc/postern.yaml     a gate in front of your own cluster`
+  $ postern serve --config /etc/postern.yaml     a gate in front of your own cluster
+  $ postern explain < token.txt                  why a token is refused, check by check`
 
 /** @param args - what follows the program's name. @returns the exit code. */
 export async function runCli(args: string[], world: World): Promise<number> {
@@ -45,6 +47,7 @@ function commands(world: World): Command {
     .addHelpText('after', EXAMPLES)
   addServe(program, world)
   addCheck(program, world)
+  addExplain(program, world)
   addDev(program, world)
   addCa(program, world)
   addCluster(program, world)
@@ -82,6 +85,24 @@ function addCheck(program: Command, world: World): void {
     .option('--strict', 'end with exit code 1 where something is unwise')
     .addHelpText('after', '\nExample:\n  $ postern check --config /etc/postern.yaml')
     .action((options: CheckOptions) => check(options, world))
+}
+
+function addExplain(program: Command, world: World): void {
+  program
+    .command('explain')
+    .description('why a token, read from standard input, or a login of the past was refused')
+    .option('--config <file>', 'the configuration file of the gate (for a token: postern.yaml)')
+    .option('--user <name>', 'who to sign in as (default: who the token may be)', name)
+    .option('--at <time>', 'judge at this time: ISO 8601, or seconds since 1970', time)
+    .option('--oauthbearer', 'as a PostgreSQL 18 client gives it, by OAUTHBEARER')
+    .option('--request-id <id>', 'the login with the request id that the client was told', name)
+    .option('--audit <file>', "the file of the gate's audit stream, or - for standard input")
+    .option('--json', 'for machines')
+    .addHelpText(
+      'after',
+      '\nExample:\n  $ postern explain --config /etc/postern.yaml --user maxroach < token.txt\n  $ postern explain --request-id 1869a5c2d3f4e5b6 --audit /var/log/postern/audit.log',
+    )
+    .action((options: ExplainOptions) => explain(options, world))
 }
 
 function addDev(program: Command, world: World): void {
@@ -172,6 +193,17 @@ function name(text: string): string {
   if (/^[^\p{Cc}]+$/u.test(text)) return text
   throw new InvalidArgumentError('write a name')
 }
+
+/** @returns milliseconds since the epoch; a time of day without an offset is UTC, as all that we print. */
+function time(text: string): number {
+  if (/^\d{1,11}$/.test(text)) return Number(text) * 1000
+  const [, day, clock, offset] = ISO_8601.exec(text) ?? []
+  const ms = Date.parse(clock === undefined ? `${day}` : `${day}T${clock}${offset ?? 'Z'}`)
+  if (!Number.isNaN(ms)) return ms
+  throw new InvalidArgumentError('write a time like 2026-01-31T12:00:00Z, or seconds since 1970')
+}
+
+const ISO_8601 = /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:\.\d{1,3})?)?)(Z|[+-]\d\d:\d\d)?)?$/
 
 function port(text: string): number {
   return bounded(text, 1, 65_535, 'a port')

@@ -2,6 +2,7 @@
  * How the command line speaks: results to stdout, everything else to stderr; errors as one sentence
  * with the program's name before it, then what to do. Output is plain where nobody looks at colours.
  */
+import type { Readable } from 'node:stream'
 import { asFailure } from '../failure.ts'
 
 /** What a command may touch of the world; only main.ts has the real thing. */
@@ -10,6 +11,8 @@ export interface World {
   env(name: string): string | undefined
   stdout: { write(text: string): unknown; isTTY?: boolean }
   stderr: { write(text: string): unknown }
+  /** Standard input, for the commands that read it. */
+  stdin(): Input
   /** The path of the program itself, for lines to paste. */
   program: string
   uid: number
@@ -25,6 +28,9 @@ export interface World {
   /** Aborted by the first SIGINT or SIGTERM. */
   stop: AbortSignal
 }
+
+/** A terminal's keys come one by one, and unseen, in raw mode. */
+export type Input = Readable & { isTTY?: boolean; setRawMode?(raw: boolean): unknown }
 
 /** Prints a failure; returns the exit code. */
 export function complain(world: World, thrown: unknown): number {

@@ -61,7 +61,10 @@ export async function examine(ask: Ask, looking: Looking): Promise<Findings> {
   return { checks, role, filesFit: filesFit && isMember && group !== undefined }
 }
 
-/** Members of the group, however far, and what makes one dangerous. */
+/**
+ * Members of the group, however far, and what makes one dangerous. The management role is one where it
+ * makes users, and nobody else gets in as it.
+ */
 const MEMBERS = `
   WITH RECURSIVE member AS (
     SELECT member FROM pg_auth_members WHERE roleid = to_regrole(${literal(identifier(GROUP))})
@@ -69,6 +72,7 @@ const MEMBERS = `
   )
   SELECT role.rolname AS name, role.rolcanlogin AS login, ${POWER_COLUMNS}
   FROM pg_roles role JOIN member ON role.oid = member.member ${HELD}
+  WHERE role.rolname <> current_user
   GROUP BY role.oid, role.rolname, role.rolcanlogin ORDER BY role.rolname`
 
 const RULES = `

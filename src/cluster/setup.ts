@@ -6,9 +6,11 @@
  */
 import type { Trust } from '../identity/trust.ts'
 import type { Rules } from '../policy/decide.ts'
+import type { Authorization } from '../policy/groups.ts'
 import type { Node } from './node.ts'
 import { identifier, inFile, NO_ADDRESS, withMask } from './paste.ts'
 import { cockroachSetup } from './setup_cockroachdb.ts'
+import { groupGrants } from './setup_groups.ts'
 
 /** Whom a gate may sign in as is a member of it, and nobody else is. */
 export const GROUP = 'postern_users'
@@ -21,6 +23,10 @@ export interface SetUp {
   trust: Pick<Trust, 'enabled' | 'issuers' | 'claim'>
   rules: Pick<Rules, 'audiences'>
   management: { role: string } | undefined
+  /** Groups become memberships. */
+  authorization: Pick<Authorization, 'roles'> | undefined
+  /** Users are made at their first sign-in. */
+  provisioning: boolean
 }
 
 export interface Surroundings {
@@ -44,7 +50,7 @@ export function setup(cluster: SetUp, around: Surroundings): Block[] {
   return [
     {
       place: `SQL, as a superuser, in the database ${MANAGEMENT_DATABASE}`,
-      lines: roles(node.signIn === 'forward' ? undefined : management),
+      lines: roles(node.signIn === 'forward' ? { ...cluster, management: undefined } : cluster),
     },
     ...(node.signIn === 'certificate' ? [{ place: 'shell on the node', lines: copyCa() }] : []),
     ...(tls ? [{ place: 'postgresql.conf', lines: serverTls(node) }] : []),
@@ -66,7 +72,8 @@ function addressesOf({ node }: SetUp, { gateAddress }: Surroundings): string[] {
   return [host === '::1' || host.startsWith('127.') ? withMask(host) : NO_ADDRESS]
 }
 
-function roles(management: SetUp['management']): string[] {
+function roles(cluster: SetUp): string[] {
+  const { management } = cluster
   const group = [
     `-- Whom the gate may sign in as is a member of ${GROUP}; nobody signs in as the group itself.`,
     `CREATE ROLE ${GROUP} NOLOGIN;`,
@@ -80,13 +87,35 @@ function roles(management: SetUp['management']): string[] {
     ...group,
     '',
     '-- The management role: postern cluster doctor reads the rules of sign-in as it. These rights are',
-    `-- all that it needs, and they are good in the database ${MANAGEMENT_DATABASE} alone.`,
+    `-- all that it needs for that, and they are good in the database ${MANAGEMENT_DATABASE} alone.`,
     `CREATE ROLE ${role} LOGIN;`,
     `GRANT SELECT ON pg_hba_file_rules TO ${role};`,
     `GRANT EXECUTE ON FUNCTION pg_hba_file_rules() TO ${role};`,
     '-- PostgreSQL 15 and newer; older ones have no such view:',
     `GRANT SELECT ON pg_ident_file_mappings TO ${role};`,
     `GRANT EXECUTE ON FUNCTION pg_ident_file_mappings() TO ${role};`,
+    ...changes(cluster, role),
+  ]
+}
+
+/** The rights to make members and users. As a grantor the role needs none of what it grants. */
+function changes({ authorization, provisioning }: SetUp, role: string): string[] {
+  if (authorization === undefined && !provisioning) return []
+  const admin = (group: string) =>
+    `GRANT ${group} TO ${role} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE;`
+  return [
+    '',
+    '-- PostgreSQL 15 and older know no INHERIT and SET: there, write WITH ADMIN OPTION; in their place.',
+    ...(authorization === undefined ? [] : groupGrants(authorization, admin)),
+    ...(provisioning
+      ? [
+          '-- Users are made at their first sign-in, as members of the group. On PostgreSQL 16 and newer',
+          '-- CREATEROLE rules the roles that it made, and no others. WARNING: on 15 and older it rules every',
+          '-- role but superusers, and may join pg_execute_server_program: as good as a superuser.',
+          `ALTER ROLE ${role} CREATEROLE;`,
+          admin(GROUP),
+        ]
+      : []),
   ]
 }
 

@@ -5,6 +5,7 @@
  */
 import { identifier, literal, NO_ADDRESS } from './paste.ts'
 import type { Block, SetUp } from './setup.ts'
+import { groupGrants } from './setup_groups.ts'
 
 const HBA = 'server.host_based_authentication.configuration'
 const JWT = 'server.jwt_authentication'
@@ -16,7 +17,7 @@ export function cockroachSetup(cluster: SetUp, addresses: string[]): Block[] {
     {
       place: 'SQL, as root or another admin',
       lines: [
-        ...users(cluster.management),
+        ...users(cluster),
         '',
         ...(signIn === 'forward' ? jwtSettings(cluster) : hba(signIn, addresses)),
       ],
@@ -36,7 +37,7 @@ function copyCa(): string[] {
   ]
 }
 
-function users(management: SetUp['management']): string[] {
+function users({ management, authorization, provisioning }: SetUp): string[] {
   const people = [
     '-- For each person or program, without a password:',
     '--   CREATE USER IF NOT EXISTS maxroach;',
@@ -45,9 +46,22 @@ function users(management: SetUp['management']): string[] {
   const role = identifier(management.role)
   return [
     ...people,
-    '-- The management role: postern cluster doctor looks around as it. It may see settings, no more.',
+    '-- The management role: postern cluster doctor looks around as it. For that it may see settings.',
     `CREATE USER IF NOT EXISTS ${role};`,
     `GRANT SYSTEM VIEWCLUSTERSETTING TO ${role};`,
+    ...(authorization === undefined
+      ? []
+      : [
+          ...groupGrants(authorization, (group) => `GRANT ${group} TO ${role} WITH ADMIN OPTION;`),
+          '-- A user loses every other membership (unless authorization.keep_other_roles is set): the same',
+          '-- for roles that users may be in by hand.',
+        ]),
+    ...(provisioning
+      ? [
+          '-- Users are made at their first sign-in.',
+          `ALTER USER ${role} WITH CREATEROLE CREATELOGIN;`,
+        ]
+      : []),
   ]
 }
 

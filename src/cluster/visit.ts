@@ -2,6 +2,7 @@
  * A visit to a node by the gate itself, or by who sets it up, for no client: as one role, to see
  * whether it gets in, and to ask a few questions. It goes the way of every session, by a Grant.
  */
+import type { Leg } from '../leg.ts'
 import type { Grant } from '../policy/decide.ts'
 import { terminate } from '../wire/node_messages.ts'
 import { connect } from './connect.ts'
@@ -20,13 +21,23 @@ export async function visit<T>(
   stop: AbortSignal,
   questions: (ask: Ask) => Promise<T>,
 ): Promise<T> {
-  const signal = deadline(stop)
-  const { leg } = await connect(grant(role, database), node, parameters(node), signal)
+  const leg = await enter(node, role, database, deadline(stop))
   try {
     return await questions((sql) => query(leg, sql))
   } finally {
     leg.close(terminate)
   }
+}
+
+/** A session of the gate's own; its leg's deadline is the signal. */
+export async function enter(
+  node: Node,
+  role: string,
+  database: string,
+  signal: AbortSignal,
+): Promise<Leg> {
+  const { leg } = await connect(grant(role, database), node, parameters(node), signal)
+  return leg
 }
 
 export function deadline(stop: AbortSignal): AbortSignal {
@@ -41,11 +52,15 @@ function grant(role: string, database: string): Grant {
     users: [role],
     mapped: false,
     audiences: [],
+    groups: undefined,
+    scopes: [],
+    subject: undefined,
     tokenId: undefined,
     digest: '',
     keyId: '',
     issuedAt: undefined,
     until: undefined,
+    notBefore: undefined,
   }
   return { role, database, principal }
 }

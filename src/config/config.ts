@@ -3,19 +3,21 @@
  * that can be wrong with the file is found here, all at once, each with its place.
  */
 import type { Node } from '../cluster/node.ts'
-import { openPowers, type Powers } from '../cluster/powers.ts'
 import { Failure } from '../failure.ts'
-import { type IdentityMap, parseIdentityMap } from '../identity/identity_map.ts'
-import { NO_KEYS } from '../identity/keys.ts'
 import type { Trust } from '../identity/trust.ts'
+import type { Issuers } from '../issuers/issuers.ts'
 import type { Rules } from '../policy/decide.ts'
+import type { Authorization } from '../policy/groups.ts'
 import type { Level } from '../telemetry/log.ts'
+import { type Challenge, configurationOf } from '../wire/oauthbearer.ts'
 import { type Complaint, type ConfigDocument, type Outside, readDocument } from './document.ts'
 import { type ListenerTls, readListenerTls } from './listener_tls.ts'
-import { check, shown } from './mistakes.ts'
+import { check } from './mistakes.ts'
 import { type Reading, readNode } from './nodes.ts'
 import { readableSections, type Sections } from './readable.ts'
 import * as schema from './schema.ts'
+import { type Believed, readTrust } from './trust.ts'
+import { AUTHORIZATION, JWT, KEEP_OTHERS, OAUTH, PROVISIONING, ROLES } from './trust_settings.ts'
 import type { HostPort } from './values.ts'
 
 export interface Config {
@@ -24,10 +26,17 @@ export interface Config {
     name: string
     trust: Trust
     rules: Rules
+    /** How PostgreSQL 18's own way of giving a token is judged, where it is offered. */
+    oauthbearer: { trust: Trust; rules: Rules; challenge: Challenge } | undefined
+    /** Those whose documents are fetched. */
+    issuers: Issuers
     node: Node
     /** Whom the gate asks about roles as, and `postern cluster doctor` looks around as. */
     management: { role: string } | undefined
-    powers: Powers | undefined
+    /** What becomes of groups, where anything does. */
+    authorization: Authorization | undefined
+    /** A user who is not there is made at the first sign-in. */
+    provisioning: boolean
   }
   limits: { connections: number; authenticationTimeoutMs: number }
   ops: HostPort | undefined
@@ -94,13 +103,17 @@ function readParts({ listeners, clusters }: Sections, reading: Reading) {
     }),
     clusters: Object.entries(clusters).map(([name, section]) => {
       const node = readNode(name, section, reading)
+      const believed = readTrust(name, section, reading)
       return {
         name,
-        trust: trust(name, section, reading),
+        trust: believed.jwt,
         rules: rules(section),
+        oauthbearer: oauthbearer(section, believed),
+        issuers: believed.issuers,
         node,
         management: section.management,
-        powers: powers(section, node, reading),
+        authorization: authorization(section),
+        provisioning: section[PROVISIONING],
       }
     }),
   }
@@ -143,6 +156,11 @@ function openReading(
       }
       return undefined
     },
+    text: (file) => outside.readFile(document.resolve(file)),
+    proxyEnv: {
+      HTTPS_PROXY: outside.env('HTTPS_PROXY') ?? outside.env('https_proxy'),
+      NO_PROXY: outside.env('NO_PROXY') ?? outside.env('no_proxy'),
+    },
     isPrivate: (file) => (outside.fileMode(document.resolve(file)) & 0o077) === 0,
     resolve: document.resolve,
     now: outside.now,
@@ -164,72 +182,36 @@ function tcpListener(
   return { bind: address, tls: read, allowPlaintext: allow_plaintext }
 }
 
-function trust(name: string, section: schema.ClusterSection, reading: Reading): Trust {
-  const issuers =
-    section['server.jwt_authentication.issuers.configuration'] ??
-    section['server.jwt_authentication.issuers']
-  const own = Object.entries(section.issuer_options).flatMap(([issuer, { jwks }]) =>
-    jwks === undefined ? [] : [[issuer, jwks] as const],
-  )
+/** With OAUTHBEARER, which may want another audience, and scopes. */
+function oauthbearer(section: schema.ClusterSection, { oauthbearer: trust }: Believed) {
+  if (!trust.enabled) return undefined
+  const scope = section[`${OAUTH}.scope`]
+  const [issuer = ''] = trust.issuers
   return {
-    enabled: section['server.jwt_authentication.enabled'],
-    issuers: issuers?.names ?? new Set(),
-    keys: section['server.jwt_authentication.jwks'] ?? NO_KEYS,
-    issuerKeys: new Map(own),
-    claim: section['server.jwt_authentication.claim'],
-    requireExpiry: section['server.jwt_authentication.require_expiry'],
-    clockToleranceMs: section['server.jwt_authentication.clock_tolerance'],
-    identityMap: identityMap(section, issuers?.names ?? new Set(), (what) =>
-      reading.complain(['clusters', name, 'server.identity_map.configuration'], what),
-    ),
-    foldCase: section.kind === 'cockroachdb',
+    trust,
+    rules: {
+      ...rules(section),
+      audiences: section[`${OAUTH}.audience`] ?? section[`${JWT}.audience`],
+      scopes: scope.split(' ').filter((word) => word !== ''),
+    },
+    challenge: { scope, configuration: configurationOf(issuer) },
   }
 }
 
-/**
- * An issuer without a rule is taken at its word, so a map that is empty by mistake, or whose issuer is
- * misspelt, would let everybody be whom their token says: both are refused.
- */
-function identityMap(
-  section: schema.ClusterSection,
-  issuers: ReadonlySet<string>,
-  complain: (what: string) => void,
-): IdentityMap {
-  const text = section['server.identity_map.configuration']
-  const parsed = parseIdentityMap(text ?? '', {
-    foldCase: section.kind === 'cockroachdb',
-    allowUnanchored: section['server.identity_map.allow_unanchored'],
-  })
-  if (!parsed.ok) {
-    for (const { text } of parsed.problems) complain(text)
-    return { lookup: () => ({ found: true, users: [], lines: [] }), lineCount: 0 }
+function authorization(section: schema.ClusterSection): Authorization | undefined {
+  if (!section[AUTHORIZATION]) return undefined
+  return {
+    roles: section[ROLES],
+    userinfoKey: section[`${JWT}.userinfo_group_key`],
+    refuseEmpty: section[`${JWT}.authorization.empty_groups`] === 'refuse',
+    keepOthers: section[KEEP_OTHERS],
   }
-  if (text !== undefined && parsed.lines.length === 0)
-    complain(
-      'the map holds no rule, and without one every issuer is taken at its word; write one, or leave the key out',
-    )
-  if (issuers.size > 0)
-    for (const { number, mapName } of parsed.lines)
-      if (!issuers.has(mapName))
-        complain(
-          `line ${number}: ${shown(mapName)} is not an accepted issuer; write it exactly as the token's \`iss\``,
-        )
-  return parsed.map
-}
-
-/** CockroachDB has none of PostgreSQL's attributes to ask for; by `forward` only tokens sign in. */
-function powers(
-  { kind, management, sign_in }: schema.ClusterSection,
-  node: Node,
-  { now }: Reading,
-): Powers | undefined {
-  const asks = kind === 'postgresql' && sign_in !== 'forward'
-  return management !== undefined && asks ? openPowers(node, management, now) : undefined
 }
 
 function rules(section: schema.ClusterSection): Rules {
   return {
-    audiences: section['server.jwt_authentication.audience'],
+    audiences: section[`${JWT}.audience`],
+    scopes: [],
     allowRoles: new Set(section.allow_roles),
     ownRoles: new Set(section.management && [section.management.role]),
     replicationRoles: new Set(section.replication_roles),

@@ -7,6 +7,7 @@ import { z } from 'zod'
 import { parsePointer } from '../identity/json_pointer.ts'
 import { parseKeySet } from '../identity/keys.ts'
 import { shown } from './mistakes.ts'
+import { certificateProblem } from './pem.ts'
 
 /** JSON in a string, or the same as YAML. Every setting of this form has a default, or may be left out. */
 const jsonOrText = z.unknown()
@@ -60,6 +61,34 @@ export const claim = z.string().transform((name, context) => {
   context.addIssue(parsed.problem)
   return z.NEVER
 })
+
+/** Certificates of the CAs that issuers' own may come from: PEM text, as CockroachDB has it. */
+export const caPem = z.string().transform((text, context) => {
+  if (text === '') return undefined
+  if (certificateProblem(text) === undefined) return text
+  context.addIssue(
+    'JWT authentication issuer custom CA certificate not valid: write certificates in PEM, or {file: ca.crt}',
+  )
+  return z.NEVER
+})
+
+/** Where groups are: one name at the top of the token, or of the answer. */
+export const groupKey = z.string().transform((text, context) => {
+  const problem = groupKeyProblem(text)
+  if (problem === undefined) return text.trim()
+  context.addIssue(`JWT authentication: ${problem}`)
+  return z.NEVER
+})
+
+function groupKeyProblem(text: string): string | undefined {
+  if (text.trim() === '') return 'value cannot be empty'
+  const names = text.split(',').map((name) => name.trim())
+  if (names.includes('')) return 'empty token in list'
+  const wrong = names.find((name) => !/^[\p{L}\p{Nd}_.-]+$/u.test(name))
+  if (wrong !== undefined) return `${shown(wrong)} contains invalid characters`
+  // CockroachDB takes a list, and then looks for one claim with that very name.
+  return names.length > 1 ? 'name one claim; a list of them is not looked through' : undefined
+}
 
 function readJwksMap(json: unknown): ReadonlyMap<string, string> | undefined {
   const form = z.strictObject({ issuer_jwks_map: z.record(z.string(), z.string()) })

@@ -18,6 +18,10 @@ export interface Reading {
     file: string,
     problemOf: (pem: string) => string | undefined,
   ): string | undefined
+  /** The text of a file as it is now. @throws an Error whose message says why it can't be read. */
+  text(file: string): string
+  /** The environment's word on proxies, for what is fetched. */
+  proxyEnv: { HTTPS_PROXY: string | undefined; NO_PROXY: string | undefined }
   /** Only its owner can read the file. */
   isPrivate(file: string): boolean
   /** A path of the configuration, from where the configuration is. */

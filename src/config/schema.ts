@@ -5,10 +5,9 @@
  */
 import { z } from 'zod'
 import type { SignIn } from '../cluster/node.ts'
-import { audience, claim, issuers, jwks } from './jwt_settings.ts'
-import { check, passOn, shown } from './mistakes.ts'
+import { check, passOn } from './mistakes.ts'
+import { type Complain, checkTrust, trustKeys } from './trust_settings.ts'
 import {
-  duration,
   fileMode,
   fileName,
   type HostPort,
@@ -20,9 +19,14 @@ import {
 } from './values.ts'
 
 const strings = z.array(z.string())
-const ISSUERS = 'server.jwt_authentication.issuers.configuration'
-const ISSUERS_ALIAS = 'server.jwt_authentication.issuers'
-const COMPARED = ['nodes', 'sign_in', 'certificate', ISSUERS, ISSUERS_ALIAS, 'issuer_options']
+const COMPARED = [
+  'kind',
+  'nodes',
+  'sign_in',
+  'certificate',
+  'management',
+  ...Object.keys(trustKeys),
+]
 const NO_PORT = 'write a port from 1 to 65535'
 
 const certificateFiles = { cert_file: fileName, key_file: fileName }
@@ -67,8 +71,6 @@ export const node = z.strictObject({
     .optional(),
 })
 
-export const issuerOptions = z.strictObject({ jwks: jwks.optional() })
-
 export const clusterKeys = z.strictObject({
   kind: z.enum(['postgresql', 'cockroachdb']),
   nodes: z.array(node).length(1, 'a cluster has exactly one node for now'),
@@ -79,17 +81,7 @@ export const clusterKeys = z.strictObject({
   send_remote_addr: z.boolean().default(false),
   allow_roles: strings.default([]),
   replication_roles: strings.default([]),
-  'server.jwt_authentication.enabled': z.boolean().default(false),
-  'server.jwt_authentication.audience': audience.default(new Set<string>()),
-  'server.jwt_authentication.issuers.configuration': issuers.optional(),
-  'server.jwt_authentication.issuers': issuers.optional(),
-  'server.jwt_authentication.jwks': jwks.optional(),
-  'server.jwt_authentication.claim': claim.default(''),
-  'server.jwt_authentication.require_expiry': z.boolean().default(true),
-  'server.jwt_authentication.clock_tolerance': duration.default(0),
-  'server.identity_map.configuration': z.string().optional(),
-  'server.identity_map.allow_unanchored': z.boolean().default(false),
-  issuer_options: z.record(z.string(), issuerOptions).default({}),
+  ...trustKeys,
 })
 
 export const cluster = clusterKeys.superRefine(checkCluster, { when: readable(COMPARED) })
@@ -156,15 +148,7 @@ function checkCluster(section: z.output<typeof cluster>, context: z.RefinementCt
       ['sign_in'],
       'certificate needs certificate: {ca_cert, ca_key}; make them by postern ca init',
     )
-  if (section[ISSUERS] !== undefined && section[ISSUERS_ALIAS] !== undefined)
-    complain([ISSUERS_ALIAS], `${ISSUERS_ALIAS} is an older name of ${ISSUERS}; keep one of them`)
-  const names = (section[ISSUERS] ?? section[ISSUERS_ALIAS])?.names
-  for (const issuer of Object.keys(section.issuer_options))
-    if (!names?.has(issuer))
-      complain(
-        ['issuer_options', issuer],
-        `${shown(issuer)} is not among the accepted issuers; name it in ${ISSUERS}`,
-      )
+  checkTrust(section, complain)
 }
 
 function checkSignIn(signIn: SignIn, { address, tls }: NodeSection, complain: Complain): void {
@@ -192,8 +176,6 @@ function checkSignIn(signIn: SignIn, { address, tls }: NodeSection, complain: Co
   if (unix && tls !== undefined)
     complain(['nodes', 0, 'tls'], 'a unix socket takes no TLS; leave it out')
 }
-
-type Complain = (path: PropertyKey[], message: string) => void
 
 function complainer(context: z.RefinementCtx): Complain {
   return (path, message) => context.addIssue({ code: 'custom', path, message })

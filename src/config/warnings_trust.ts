@@ -15,6 +15,7 @@ const ENABLED = 'server.jwt_authentication.enabled'
 const ISSUERS = 'server.jwt_authentication.issuers.configuration'
 const ISSUERS_ALIAS = 'server.jwt_authentication.issuers'
 const AUDIENCE = 'server.jwt_authentication.audience'
+const AUTO_FETCH = 'server.jwt_authentication.jwks_auto_fetch.enabled'
 const JWKS = 'server.jwt_authentication.jwks'
 const CLAIM = 'server.jwt_authentication.claim'
 const REQUIRE_EXPIRY = 'server.jwt_authentication.require_expiry'
@@ -47,6 +48,7 @@ export function warnOfTrust(
       `nobody can sign in: write ${ENABLED}: true once the issuer, the audience and the keys are yours`,
     )
   warnOfIssuers(issuers, warn)
+  warnOfFetching(path, section, issuers, warn)
   warnOfSharing(path, section, issuers, warn)
   warnOfTimes(path, section, warn)
   const lines = mapLines(section)
@@ -87,6 +89,10 @@ function keysOf(issuer: string, section: ClusterSection) {
   return section.issuer_options[issuer]?.jwks ?? section[JWKS] ?? NO_KEYS
 }
 
+function isFetched(issuer: string, section: ClusterSection): boolean {
+  return section[AUTO_FETCH] && section.issuer_options[issuer]?.jwks === undefined
+}
+
 function warnOfNobody(
   path: PropertyKey[],
   section: ClusterSection,
@@ -101,26 +107,47 @@ function warnOfNobody(
       `nobody can sign in: no audience is accepted; write in ${AUDIENCE} whom the tokens are made for`,
     )
   for (const issuer of issuers.names)
-    if (keysOf(issuer, section).size === 0)
+    if (!isFetched(issuer, section) && keysOf(issuer, section).size === 0)
       warn(
         issuers.pathOf(issuer),
-        `nobody can sign in by ${shown(issuer)}: it has no keys; give them in ${JWKS}, or in issuer_options for it alone`,
+        `nobody can sign in by ${shown(issuer)}: it has no keys; let them be fetched by ${AUTO_FETCH}: true, or give them in ${JWKS}, or in issuer_options for it alone`,
       )
 }
 
-function warnOfIssuers({ names, jwksUris, pathOf }: Issuers, warn: Warn): void {
+function warnOfIssuers({ names, pathOf }: Issuers, warn: Warn): void {
   const slashes = names.filter((name) => name.endsWith('/'))
   for (const issuer of names) {
     const uneven = slashes.length < names.length && slashes.includes(issuer)
     const problem = issuerProblem(issuer, uneven)
     if (problem !== undefined) warn(pathOf(issuer), `${shown(issuer)} ${problem}`)
   }
-  for (const [issuer, uri] of jwksUris)
-    warn(
-      pathOf(issuer),
-      `keys are not fetched from ${shown(uri)} yet: those in ${JWKS} and issuer_options are all there are; give them there, and the issuers as a list`,
-    )
 }
+
+/** What is meant for fetching where nothing is fetched, and what can't be fetched. */
+function warnOfFetching(
+  path: PropertyKey[],
+  section: ClusterSection,
+  { names, jwksUris, pathOf }: Issuers,
+  warn: Warn,
+): void {
+  for (const [issuer, uri] of jwksUris)
+    if (!isFetched(issuer, section))
+      warn(
+        pathOf(issuer),
+        `keys are not fetched from ${shown(uri)}: that needs ${AUTO_FETCH}: true, and no jwks in issuer_options`,
+      )
+    else if (!uri.startsWith('https://'))
+      warn(pathOf(issuer), `keys are fetched over https alone, and ${shown(uri)} is something else`)
+  for (const issuer of names)
+    for (const key of FETCHING)
+      if (section.issuer_options[issuer]?.[key] && !isFetched(issuer, section))
+        warn(
+          [...path, 'issuer_options', issuer, key],
+          `nothing is fetched from this issuer, so it has no effect: it needs ${AUTO_FETCH}: true, and no jwks here`,
+        )
+}
+
+const FETCHING = ['jwks_min_fresh', 'jwks_stale_grace', 'bearer_token_file'] as const
 
 function issuerProblem(issuer: string, uneven: boolean): string | undefined {
   const [before = '', document] = issuer.split('/.well-known')
@@ -147,11 +174,13 @@ function warnOfSharing(
       `each of the ${names.length} issuers may make tokens for each of the ${audiences.size} audiences; let all of them make theirs for one audience, this gate's`,
     )
   if (section[JWKS] === undefined || names.length === 0) return
-  const sharing = names.filter((issuer) => section.issuer_options[issuer]?.jwks === undefined)
+  const sharing = names.filter(
+    (issuer) => !isFetched(issuer, section) && section.issuer_options[issuer]?.jwks === undefined,
+  )
   if (sharing.length === 0)
     warn(
       [...path, JWKS],
-      'no issuer uses these keys: each has its own in issuer_options; remove them',
+      'no issuer uses these keys: each has its own in issuer_options, or they are fetched; remove them',
     )
   if (sharing.length > 1)
     warn(

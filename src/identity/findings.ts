@@ -3,13 +3,21 @@
  * token that was refused has only what was known by then, and until `verified` it is what the token
  * says of itself. Rule: observers read it; nothing is decided by it.
  */
+import { quoted } from './quoted.ts'
 
 export interface Findings {
   issuer?: string
+  /** `typ` */
+  type?: string
   algorithm?: string
   keyId?: string
-  /** The signature holds: all below was signed by the issuer. */
+  /** Where the issuer's keys are from, and when they were fetched (milliseconds since the epoch). */
+  keysFrom?: string
+  keysFetched?: number
+  /** The signature holds: what is listed here was signed by the issuer. */
   verified?: true
+  /** The same token was verified before, by a key that is still good. */
+  remembered?: true
   /** Seconds since the epoch. */
   issuedAt?: number
   notBefore?: number
@@ -27,4 +35,33 @@ export interface Findings {
   users?: readonly string[]
   /** How many there are: the lists above hold the first twenty. */
   userCount?: number
+  /** The token's groups, or those that the issuer's userinfo endpoint named. */
+  groups?: readonly string[]
+  groupsFrom?: 'token' | 'userinfo'
+  groupCount?: number
+  /** The roles that the groups stand for here. */
+  roles?: readonly string[]
+  roleCount?: number
+}
+
+/** Of a long list, this many are recorded. */
+export const LISTED_MAX = 20
+
+export function listed(names: readonly string[]): readonly string[] {
+  return names.slice(0, LISTED_MAX).map(quoted)
+}
+
+export function noteGroups(
+  groups: readonly string[],
+  from: 'token' | 'userinfo',
+  found: Findings,
+): void {
+  found.groups = listed(groups)
+  found.groupsFrom = from
+  found.groupCount = groups.length
+}
+
+export function noteRoles(roles: readonly string[], found: Findings): void {
+  found.roles = listed(roles)
+  found.roleCount = roles.length
 }

@@ -129,7 +129,7 @@ function noSubexpressions(number: number): string {
 }
 
 /** The regular expression, or what is wrong with it. */
-function compile(pattern: string): RE2JS | string {
+export function compile(pattern: string): RE2JS | string {
   try {
     return RE2JS.compile(pattern)
   } catch (thrown) {
@@ -143,13 +143,13 @@ function compile(pattern: string): RE2JS | string {
  * A look at the text alone. `^a|b$` and `^a\Q$` pass, and are harmless: what passes is matched
  * against the whole principal, whatever its anchors come to mean.
  */
-function isAnchored(pattern: string): boolean {
+export function isAnchored(pattern: string): boolean {
   return pattern.startsWith('^') && ENDS_ANCHORED.test(pattern)
 }
 
 const ENDS_ANCHORED = /(?<!\\)(?:\\\\)*\$$/
 
-function howToAnchor(pattern: string): string {
+export function howToAnchor(pattern: string): string {
   if (pattern.endsWith('$/')) {
     return `the "/" at its end is part of the pattern; write "/${anchored(pattern.slice(0, -1))}"`
   }

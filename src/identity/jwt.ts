@@ -5,30 +5,28 @@
  * it was refused, in words that its holder sent.
  */
 import { hash } from 'node:crypto'
-import { compactVerify, decodeJwt, decodeProtectedHeader, errors } from 'jose'
 import { Failure } from '../failure.ts'
 import type { Secret } from '../secret.ts'
 import { principalNames } from './claim.ts'
-import type { Findings } from './findings.ts'
+import { type Findings, LISTED_MAX, listed, noteGroups } from './findings.ts'
+import { readGroups } from './groups.ts'
 import { PRINCIPAL_BYTES_MAX } from './identity_map.ts'
-import type { KeySet, VerificationKey } from './keys.ts'
+import { type Members, parseUnverified, verify } from './jws.ts'
+import { configuredKeys } from './key_source.ts'
+import { NO_KEYS } from './keys.ts'
 import type { Principal } from './principal.ts'
 import { quoted, UNPRINTABLE } from './quoted.ts'
+import { checkTimes, readTimes } from './times.ts'
 import type { Trust } from './trust.ts'
 import { normalizeUsername } from './username.ts'
 
-/** An expiry missed by less than this is said to be a matter of clocks, in the log. */
-const NEARLY_VALID_MS = 60_000
-/** Of a long list, this many are recorded. */
-const LISTED_MAX = 20
-
-type Claims = Record<string, unknown>
+const NOT_FOUND = { keys: [], fetchedMs: undefined }
 
 /**
  * @param nowMs - milliseconds since the epoch, at which the token must be good.
  * @param found - is told what comes to light on the way, also of a token that is refused.
- * @throws Failure `jwt_not_enabled`, `invalid_token`, `invalid_issuer`, `missing_claim` or
- *   `invalid_claim_value`.
+ * @throws Failure `jwt_not_enabled`, `invalid_token`, `invalid_issuer`, `jwks_unavailable`,
+ *   `missing_claim`, `failed_to_extract_claim` or `invalid_claim_value`.
  */
 export async function authenticate(
   token: Secret,
@@ -38,70 +36,102 @@ export async function authenticate(
 ): Promise<Principal> {
   if (!trust.enabled) throw new Failure('jwt_not_enabled')
   const text = token.reveal().trim()
+  const id = hash('sha256', text)
+  return (await recall(id, trust, nowMs, found)) ?? (await judge(text, id, trust, nowMs, found))
+}
+
+/** What was found out about the same token before, as long as its issuer still has the key. */
+async function recall(
+  id: string,
+  trust: Trust,
+  nowMs: number,
+  found: Findings,
+): Promise<Principal | undefined> {
+  const known = trust.verified.get(id)
+  if (known === undefined) return undefined
+  const { issuer, keyId } = known.principal
+  const { verified, ...says } = known.findings
+  Object.assign(found, says)
+  const { keys, fetchedMs } = (await trust.keySources.get(issuer)?.find(keyId)) ?? NOT_FOUND
+  if (!keys.some(({ thumbprint }) => thumbprint === known.thumbprint)) {
+    trust.verified.delete(id)
+    return undefined
+  }
+  Object.assign(found, { verified, remembered: true })
+  if (fetchedMs !== undefined) found.keysFetched = fetchedMs
+  checkTimes(known.principal, trust, nowMs)
+  return known.principal
+}
+
+async function judge(
+  text: string,
+  id: string,
+  trust: Trust,
+  nowMs: number,
+  found: Findings,
+): Promise<Principal> {
   const unverified = parseUnverified(text)
   const digest = hash('sha256', text.slice(0, text.lastIndexOf('.')))
   Object.assign(found, { digest, ...sayings(unverified) })
   const issuer = acceptIssuer(unverified.claims.iss, trust)
-  const keys = trust.issuerKeys.get(issuer) ?? trust.keys
-  const { kid, payload } = await verify(text, unverified.header, keys)
-  const claims = JSON.parse(payload) as Claims
+  const source = trust.keySources.get(issuer) ?? configuredKeys(NO_KEYS)
+  const { payload, key } = await verify(text, unverified.header, source, found)
+  const claims = JSON.parse(payload) as Members
   found.verified = true
-  const times = checkTimes(claims, trust, nowMs)
-  found.claim = trust.claim === '' ? 'sub' : trust.claim
-  const names = principalNames(payload, claims, trust.claim)
-  found.names = names.slice(0, LISTED_MAX).map(quoted)
-  const identities = users(names, issuer, trust)
-  found.mapped = identities.mapped
-  found.mapLines = identities.mapLines.slice(0, LISTED_MAX)
-  found.users = identities.users.slice(0, LISTED_MAX).map(quoted)
-  found.userCount = identities.users.length
-  return {
+  const times = readTimes(claims)
+  checkTimes(times, trust, nowMs)
+  const identities = identify(payload, claims, issuer, trust, found)
+  const principal = {
     issuer,
-    names,
-    users: identities.users,
-    mapped: identities.mapped,
+    ...identities,
     audiences: audiences(claims.aud),
+    groups: groups(claims, trust, found),
+    scopes: scopes(claims),
+    subject: typeof claims.sub === 'string' ? claims.sub : undefined,
     tokenId: typeof claims.jti === 'string' ? claims.jti : undefined,
     digest,
-    keyId: kid,
+    keyId: key.kid,
     ...times,
   }
+  const findings = { ...found }
+  trust.verified.set(id, { principal, thumbprint: key.thumbprint, findings }, { size: text.length })
+  return principal
+}
+
+function identify(
+  payload: string,
+  claims: Members,
+  issuer: string,
+  trust: Trust,
+  found: Findings,
+): Pick<Principal, 'names' | 'users' | 'mapped'> {
+  found.claim = trust.claim === '' ? 'sub' : trust.claim
+  const names = principalNames(payload, claims, trust.claim)
+  found.names = listed(names)
+  const { users, mapped, mapLines } = mapUsers(names, issuer, trust)
+  found.mapped = mapped
+  found.mapLines = mapLines.slice(0, LISTED_MAX)
+  found.users = listed(users)
+  found.userCount = users.length
+  return { names, users, mapped }
 }
 
 /** What a token says of itself, shortened; the claims are the same that are verified later. */
-function sayings({ header, claims }: { header: Claims; claims: Claims }): Findings {
+function sayings({ header, claims }: { header: Members; claims: Members }): Findings {
   const text = (value: unknown) => (typeof value === 'string' ? quoted(value) : undefined)
   const seconds = (value: unknown) => (typeof value === 'number' ? value : undefined)
   const all = {
     issuer: text(claims.iss),
+    type: text(header.typ),
     algorithm: text(header.alg),
     keyId: text(header.kid),
     issuedAt: seconds(claims.iat),
     notBefore: seconds(claims.nbf),
     expires: seconds(claims.exp),
-    audiences: audiences(claims.aud).slice(0, LISTED_MAX).map(quoted),
+    audiences: listed(audiences(claims.aud)),
     tokenId: text(claims.jti),
   }
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined))
-}
-
-/** Compact JWS only: JWE, JSON serialisation and anything nested is no token here. */
-function parseUnverified(text: string): { header: Claims; claims: Claims } {
-  const parts = text.split('.').length
-  if (parts === 5) throw unparsable('encrypted tokens (JWE) are not supported')
-  if (parts !== 3) throw unparsable('invalid JWT: a token has three parts')
-  if (!text.split('.').every(isBase64url))
-    throw unparsable('invalid JWT: its parts are not base64url without padding')
-  try {
-    return { header: decodeProtectedHeader(text), claims: decodeJwt(text) }
-  } catch {
-    throw unparsable('invalid JWT: its parts are not JSON objects')
-  }
-}
-
-/** Strictly: a second spelling of a signature would be a second digest of one token. */
-function isBase64url(part: string): boolean {
-  return Buffer.from(part, 'base64url').toString('base64url') === part
 }
 
 function acceptIssuer(issuer: unknown, trust: Trust): string {
@@ -110,77 +140,8 @@ function acceptIssuer(issuer: unknown, trust: Trust): string {
   throw new Failure('invalid_issuer', { detail })
 }
 
-/** The key is chosen by `kid`, the algorithm by the key; every key of that id is tried. */
-async function verify(text: string, header: Claims, keys: KeySet) {
-  const { kid, alg } = header
-  // RFC 7515 section 4.1.11: an extension that the token insists on is one that we don't have.
-  if (header.crit !== undefined) throw invalid('the header asks for an extension ("crit")')
-  const provider = 'key provider 0 failed'
-  if (typeof kid !== 'string' || kid === '')
-    throw invalid(`${provider}: failed to find matching key: no key ID ("kid") specified in token`)
-  const candidates = keys.find(kid)
-  if (candidates.length === 0)
-    throw invalid(`${provider}: failed to find key with key ID "${quoted(kid)}" in key set`)
-  const usable = candidates.filter((key) => typeof alg === 'string' && key.algorithms.includes(alg))
-  if (usable.length === 0 && candidates.some((key) => key.inferred))
-    throw invalid('algorithm in the message does not match any of the inferred algorithms')
-  for (const key of usable) {
-    const payload = await verifyWith(text, key)
-    if (payload !== undefined) return { kid, payload }
-  }
-  throw invalid('could not verify message using any of the signatures or keys')
-}
-
-/** @returns the payload's text, or undefined where the signature is not this key's. */
-async function verifyWith(text: string, key: VerificationKey): Promise<string | undefined> {
-  try {
-    const { payload } = await compactVerify(text, key.key, { algorithms: [...key.algorithms] })
-    return new TextDecoder('utf-8', { fatal: true }).decode(payload)
-  } catch (thrown) {
-    if (thrown instanceof errors.JOSEError || thrown instanceof TypeError) return undefined
-    throw thrown
-  }
-}
-
-/** RFC 7519 section 4.1, to the second, in the order iat, exp, nbf. */
-function checkTimes(claims: Claims, trust: Trust, nowMs: number) {
-  const { requireExpiry, clockToleranceMs: tolerance } = trust
-  const iat = time(claims, 'iat')
-  const exp = time(claims, 'exp')
-  const nbf = time(claims, 'nbf')
-  if (iat !== undefined && iat > latest(nowMs, tolerance)) throw notSatisfied('iat', iat, nowMs)
-  if (exp === undefined && requireExpiry)
-    throw invalid('"exp" not satisfied: required claim not found')
-  if (exp !== undefined && exp <= earliest(nowMs, tolerance)) throw notSatisfied('exp', exp, nowMs)
-  if (nbf !== undefined && nbf > latest(nowMs, tolerance)) throw notSatisfied('nbf', nbf, nowMs)
-  return { issuedAt: iat, until: exp }
-}
-
-function latest(nowMs: number, toleranceMs: number): number {
-  return Math.floor((nowMs + toleranceMs) / 1000)
-}
-
-function earliest(nowMs: number, toleranceMs: number): number {
-  return Math.floor((nowMs - toleranceMs) / 1000)
-}
-
-function time(claims: Claims, name: string): number | undefined {
-  const value = claims[name]
-  if (value === undefined || value === null) return undefined
-  if (typeof value === 'number' && value >= 0 && value <= Number.MAX_SAFE_INTEGER)
-    return Math.floor(value)
-  throw invalid(`"${name}" is not a time in seconds`)
-}
-
-function notSatisfied(name: string, seconds: number, nowMs: number): Failure {
-  const offMs = Math.abs(nowMs - seconds * 1000)
-  const log = `"${name}" missed by ${Math.round(offMs / 1000)} s`
-  const clocks = '; are the clocks in step? server.jwt_authentication.clock_tolerance allows for it'
-  return invalid(`"${name}" not satisfied`, offMs < NEARLY_VALID_MS ? log + clocks : log)
-}
-
 /** Each name goes through the issuer's map; an issuer without one is taken at its word. */
-function users(names: readonly string[], issuer: string, trust: Trust) {
+function mapUsers(names: readonly string[], issuer: string, trust: Trust) {
   const found = new Set<string>()
   const mapLines = new Set<number>()
   let mapped = false
@@ -203,11 +164,17 @@ function audiences(aud: unknown): string[] {
   return Array.isArray(aud) ? aud.filter((each) => typeof each === 'string') : []
 }
 
-function unparsable(problem: string): Failure {
-  return new Failure('invalid_token', { detail: `token parsing failed: ${problem}` })
+/** Where a cluster makes roles of groups, those of the token; they are recorded as far as they are listed. */
+function groups(claims: Members, trust: Trust, found: Findings): readonly string[] | undefined {
+  if (trust.groupClaim === undefined) return undefined
+  const groups = readGroups(claims[trust.groupClaim], trust.foldCase)
+  if (groups !== undefined) noteGroups(groups, 'token', found)
+  return groups
 }
 
-function invalid(problem: string, log?: string): Failure {
-  const detail = `unable to parse token: ${problem}`
-  return new Failure('invalid_token', log === undefined ? { detail } : { detail, log })
+/** RFC 8693 section 4.2, or `scp` as Okta (a list) and Azure (a text) write it. */
+function scopes({ scope, scp }: Members): string[] {
+  const value = scope ?? scp
+  if (typeof value === 'string') return value.split(' ').filter((each) => each !== '')
+  return Array.isArray(value) ? value.filter((each) => typeof each === 'string') : []
 }

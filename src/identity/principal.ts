@@ -12,6 +12,12 @@ export interface Principal {
   /** The issuer has an identity map of its own. */
   mapped: boolean
   audiences: readonly string[]
+  /** Of the groups' claim; undefined where nobody asks for them, or the token has no such claim. */
+  groups: readonly string[] | undefined
+  /** `scope` (RFC 8693 section 4.2) or `scp`, as some issuers call it. */
+  scopes: readonly string[]
+  /** `sub`, where the token has one. */
+  subject: string | undefined
   /** `jti`, where the issuer gives one. */
   tokenId: string | undefined
   /** SHA-256 of header and payload, in hex: a signature can be written in more than one way. */
@@ -20,4 +26,5 @@ export interface Principal {
   /** Seconds since the epoch, as the token says. */
   issuedAt: number | undefined
   until: number | undefined
+  notBefore: number | undefined
 }

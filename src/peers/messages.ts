@@ -18,6 +18,9 @@ export type Metric =
   | { name: 'connection_opened' }
   | { name: 'connection_closed' }
   | { name: 'login'; result: string; seconds: number }
+  | { name: 'token'; result: 'verified' | 'remembered' }
+  | { name: 'role_created' }
+  | { name: 'memberships'; granted: number; revoked: number }
   | { name: 'session_opened' }
   | { name: 'session_closed'; by: 'client' | 'node' | 'gate'; failure: string }
   | { name: 'connection_refused' }

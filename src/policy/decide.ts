@@ -19,6 +19,8 @@ export interface Ask {
 export interface Rules {
   /** Accepted `aud` values; empty accepts none. */
   audiences: ReadonlySet<string>
+  /** What the token must have been given leave for, all of it. */
+  scopes: readonly string[]
   /** Reserved roles that may be granted all the same. */
   allowRoles: ReadonlySet<string>
   /** The gate's own roles, which are reserved like the cluster's. */
@@ -50,6 +52,11 @@ export function decide(principal: Principal, ask: Ask, rules: Rules): Decision {
     return deny(
       'invalid_audience',
       `token issued with an audience of ${quotedList(principal.audiences)}`,
+    )
+  if (!rules.scopes.every((scope) => principal.scopes.includes(scope)))
+    return deny(
+      'insufficient_scope',
+      `token issued with a scope of ${quotedList(principal.scopes)}`,
     )
   if (ask.replication && !rules.replicationRoles.has(user)) return deny('replication_refused')
   return { granted: true, grant: { role: user, database, principal } }

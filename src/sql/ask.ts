@@ -8,14 +8,14 @@ import type { Node } from '../cluster/node.ts'
 import { Failure } from '../failure.ts'
 import { normalizeUsername } from '../identity/username.ts'
 import type { Ask } from '../policy/decide.ts'
+import { isTooLong } from '../policy/names.ts'
 import { type Dialect, readOptions } from '../wire/options.ts'
 import { printable } from '../wire/options_cockroachdb.ts'
 import type { Startup } from '../wire/startup.ts'
 
+const JWT_SWITCH = '--crdb:jwt_auth_enabled=true'
 const REVIVAL_TOKEN = 'crdb:session_revival_token_base64'
 const COCKROACHDB_DATABASE = 'defaultdb'
-/** PostgreSQL's NAMEDATALEN - 1; CockroachDB's user names have the same bound. */
-const NAME_BYTES_MAX = 63
 const SET_BY_THE_GATE = new Set(['user', 'database', 'options', 'replication'])
 
 export interface Asked {
@@ -42,23 +42,19 @@ export function readAsk(startup: Startup, { dialect, signIn }: Node): Asked {
   return {
     ask: { ...names(startup, dialect), replication: asksReplication(startup.replication) },
     jwt,
-    options: rest,
+    options: forwarded && !jwt ? [JWT_SWITCH, rest].filter(Boolean).join(' ') : rest,
     replication: startup.replication,
     others,
     minor: startup.minor,
   }
 }
 
-/**
- * Nodes cut longer names (PostgreSQL to 63 bytes, in silence) or refuse them: what is judged must be
- * what arrives, or two principals become one role.
- */
 function names({ user, database }: Startup, dialect: Dialect): { user: string; database: string } {
-  if (Buffer.byteLength(user) > NAME_BYTES_MAX) throw tooLong('user')
+  if (isTooLong(user)) throw tooLong('user')
   if (dialect === 'cockroachdb')
     return { user: normalizeUsername(user), database: database ?? COCKROACHDB_DATABASE }
   // To PostgreSQL `Alice` and `alice` are two roles.
-  if (Buffer.byteLength(database ?? '') > NAME_BYTES_MAX) throw tooLong('database')
+  if (isTooLong(database ?? '')) throw tooLong('database')
   return { user, database: database ?? user }
 }
 

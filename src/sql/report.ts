@@ -4,6 +4,7 @@
  */
 import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
+import type { MembershipChange } from '../cluster/memberships.ts'
 import type { Failure } from '../failure.ts'
 import type { Findings } from '../identity/findings.ts'
 import type { Principal } from '../identity/principal.ts'
@@ -16,6 +17,7 @@ import type {
   Encryption,
   Happening,
   Identity,
+  Method,
 } from '../telemetry/events.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Report as Said } from '../wire/server_messages.ts'
@@ -28,7 +30,7 @@ const IDENTITY_CHARACTERS_MAX = 256
 
 export interface Observers {
   id: string
-  cluster: { name: string; node: { name: string }; rules: Pick<Rules, 'audiences'> }
+  cluster: { name: string; node: { name: string } }
   tell(message: ToPrimary): void
   log: Logger
   now(): number
@@ -44,6 +46,8 @@ export class Report {
   #replication = false
   #tls: Encryption | null = null
   #decided = false
+  #method: Method = 'jwt_token'
+  #audiences: readonly string[] = []
   #identity: Identity | undefined
 
   constructor(socket: Socket, observers: Observers) {
@@ -79,12 +83,34 @@ export class Report {
     this.#replication = replication
   }
 
+  /** Which way the token is given, and whom it may be made for. */
+  offered(method: Method, { audiences }: Pick<Rules, 'audiences'>): void {
+    this.#method = method
+    this.#audiences = [...audiences]
+  }
+
   identified(principal: Principal): void {
     this.#identity = identify(principal)
+    this.#count({ name: 'token', result: this.token.remembered ? 'remembered' : 'verified' })
+  }
+
+  /** Told before it is done: a user is about to be made. */
+  creating(RoleName: string, Source: string): void {
+    this.#audit({ EventType: 'create_role', RoleName, Source })
+    this.#count({ name: 'role_created' })
+  }
+
+  /** Told before it is done: the user's groups are about to be others. */
+  changing({ granted, revoked }: MembershipChange): void {
+    const Members = [this.#connection.User]
+    if (granted.length > 0) this.#audit({ EventType: 'grant_role', GranteeRoles: granted, Members })
+    if (revoked.length > 0)
+      this.#audit({ EventType: 'revoke_role', GranteeRoles: revoked, Members })
+    this.#count({ name: 'memberships', granted: granted.length, revoked: revoked.length })
   }
 
   granted({ role }: Grant): void {
-    this.#decide('granted', { Failure: '', Why: '', Role: role })
+    this.#decide('granted', { Failure: '', Why: '', Detail: '', Role: role })
   }
 
   /** Written before it is counted: a session that can't be written down was none. */
@@ -122,7 +148,8 @@ export class Report {
     const seconds = (this.#observers.now() - this.#startedMs) / 1000
     this.#count({ name: 'login', result: code, seconds })
     if (!this.#named) return
-    if (!this.#decided) this.#decide('refused', { Failure: code, Why: Detail, Role: '' })
+    if (!this.#decided)
+      this.#decide('refused', { Failure: code, Why: Detail, Detail: detail ?? '', Role: '' })
     this.#audit({
       EventType: 'client_authentication_failed',
       ...this.#identity,
@@ -151,8 +178,11 @@ export class Report {
   }
 
   /** The decision record: once a login. */
-  #decide(Result: Decision['Result'], what: Pick<Decision, 'Failure' | 'Why' | 'Role'>): void {
-    const { node, rules } = this.#observers.cluster
+  #decide(
+    Result: Decision['Result'],
+    what: Pick<Decision, 'Failure' | 'Why' | 'Detail' | 'Role'>,
+  ): void {
+    const { node } = this.#observers.cluster
     this.#decided = true
     this.#audit({
       EventType: 'login_decision',
@@ -161,7 +191,7 @@ export class Report {
       Replication: this.#replication,
       Tls: this.#tls,
       Token: this.token,
-      AcceptedAudiences: [...rules.audiences],
+      AcceptedAudiences: this.#audiences,
       Node: node.name,
     })
   }
@@ -171,7 +201,7 @@ export class Report {
   }
 
   #audit(happening: Happening): void {
-    const event: AuditEvent = { ...happening, ...this.#connection, Method: 'jwt_token' }
+    const event: AuditEvent = { ...happening, ...this.#connection, Method: this.#method }
     this.#observers.tell({ kind: 'audit', event })
   }
 }

@@ -8,34 +8,27 @@ import { connect, type NodeSession } from '../cluster/connect.ts'
 import type { Node } from '../cluster/node.ts'
 import type { Powers } from '../cluster/powers.ts'
 import { asFailure, Failure } from '../failure.ts'
-import type { Findings } from '../identity/findings.ts'
-import { authenticate } from '../identity/jwt.ts'
-import type { Principal } from '../identity/principal.ts'
-import type { Trust } from '../identity/trust.ts'
 import { Leg, LegEnded } from '../leg.ts'
 import type { ToPrimary } from '../peers/messages.ts'
-import { decide, type Grant, type Rules } from '../policy/decide.ts'
-import type { Secret } from '../secret.ts'
+import type { Grant } from '../policy/decide.ts'
 import type { Logger } from '../telemetry/log.ts'
-import { decodePassword, PASSWORD_BYTES_MAX } from '../wire/client_messages.ts'
-import {
-  AUTHENTICATION_OK,
-  backendKeyData,
-  CLEARTEXT_PASSWORD,
-  errorResponse,
-} from '../wire/server_messages.ts'
+import type { Challenge } from '../wire/oauthbearer.ts'
+import { AUTHENTICATION_OK, backendKeyData, errorResponse } from '../wire/server_messages.ts'
 import type { Startup } from '../wire/startup.ts'
-import { type Asked, readAsk } from './ask.ts'
+import { readAsk } from './ask.ts'
 import type { CancelKeys } from './cancel_keys.ts'
+import type { Enrolment } from './enrol.ts'
 import { type Entrance, handshake } from './handshake.ts'
+import { identify, type Way } from './identify.ts'
 import { type Ended, Relay } from './relay.ts'
 import { Report } from './report.ts'
+import { within } from './within.ts'
 
 /** A cluster as the door sees it: whom it believes, whom it lets in, where it is. */
-export interface Cluster {
+export interface Cluster extends Way, Enrolment {
   name: string
-  trust: Trust
-  rules: Rules
+  /** PostgreSQL 18's own way to give a token, where it is offered. */
+  oauthbearer: (Way & { challenge: Challenge }) | undefined
   node: Node
   /** Tells of roles that may do more than a user, where there is a management role to ask. */
   powers: Powers | undefined
@@ -99,36 +92,14 @@ async function admit(
   report.hello(startup, client.socket)
   const asked = readAsk(startup, cluster.node)
   report.asked(asked.ask)
-  const { principal, token } = await identify(client, asked, report.token, parts)
-  report.identified(principal)
-  const grant = permit(principal, token, asked, cluster)
-  await withholdPowers(grant, cluster)
+  const { grant, token } = await identify(client, asked, report, { ...parts, signal })
+  await within(signal, withholdPowers(grant, cluster))
+  await within(signal, cluster.enrol(grant, token, report))
   report.granted(grant)
   const parameters = { ...asked, remoteAddress: report.remoteAddress }
-  return await connect(grant, cluster.node, parameters, signal)
-}
-
-/** Asks for the token and judges it. The token dies here, unless the node is to judge it again. */
-async function identify(
-  client: Leg,
-  { ask, jwt }: Asked,
-  found: Findings,
-  { cluster, now }: SessionParts,
-): Promise<{ principal: Principal; token: Secret | undefined }> {
-  const values = { user: ask.user }
-  if (!jwt) throw new Failure('token_required', { values })
-  client.send(CLEARTEXT_PASSWORD)
-  const token = decodePassword(await client.message(PASSWORD_BYTES_MAX))
-  if (token.empty) throw new Failure('password_authentication_failed', { values })
-  const principal = await authenticate(token, cluster.trust, now(), found)
-  return { principal, token: cluster.node.signIn === 'forward' ? token : undefined }
-}
-
-function permit(principal: Principal, token: Secret | undefined, asked: Asked, cluster: Cluster) {
-  const decision = decide(principal, asked.ask, cluster.rules)
-  if (!decision.granted) throw new Failure(decision.denial.code, decision.denial)
-  const grant: Grant = decision.grant
-  return token === undefined ? grant : { ...grant, token }
+  // The token dies here, unless the node is to judge it again.
+  const leave = cluster.node.signIn === 'forward' ? { ...grant, token } : grant
+  return await connect(leave, cluster.node, parameters, signal)
 }
 
 /** A role that is, or inherits, a superuser and its kin is not to be had for a token. */

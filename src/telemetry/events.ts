@@ -51,6 +51,8 @@ export interface Decision {
   /** The failure's code and its words, where it was refused. */
   Failure: string
   Why: string
+  /** What of it the client is told as DETAIL. */
+  Detail: string
   Replication: boolean
   Tls: Encryption | null
   /** What came to light of the token; see `Findings`. */
@@ -61,9 +63,19 @@ export interface Decision {
   Node: string
 }
 
+/** A user that the gate makes, and roles whose member it makes a user, or makes no more. */
+export type RoleChange =
+  | { EventType: 'create_role'; RoleName: string; Source: string }
+  | {
+      EventType: 'grant_role' | 'revoke_role'
+      GranteeRoles: readonly string[]
+      Members: readonly string[]
+    }
+
 /** What happened. */
 export type Happening =
   | Decision
+  | RoleChange
   | ({ EventType: 'client_authentication_ok'; Node: string; Duration: number } & Identity)
   | ({
       EventType: 'client_authentication_failed'
@@ -83,4 +95,7 @@ export type Happening =
       BytesToNode: number
     } & Identity)
 
-export type AuditEvent = Happening & Connection & { Method: 'jwt_token' }
+/** How the token was given: as a password, or by SASL. */
+export type Method = 'jwt_token' | 'oauthbearer'
+
+export type AuditEvent = Happening & Connection & { Method: Method }

@@ -1,9 +1,12 @@
 /** Every metric of the gate, name and help, on a registry of its own. No label holds a user's text. */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { IssuerStatus } from '../issuers/issuer.ts'
 import type { Metric } from '../peers/messages.ts'
 
 export interface Metrics {
   count(metric: Metric): void
+  /** What is asked for each time that somebody looks. */
+  watch(issuers: () => readonly IssuerStatus[]): void
   /** The Prometheus text format, and its content type. */
   render(): Promise<{ type: string; text: string }>
 }
@@ -14,7 +17,7 @@ type Instruments = { [N in Metric['name']]: (metric: Extract<Metric, { name: N }
 /** @param version - Postern's, for `postern_build_info`. */
 export function openMetrics(version: string): Metrics {
   const registry = new Registry()
-  const instruments = { ...ofConnections(registry), ...ofSessions(registry) }
+  const instruments = { ...ofConnections(registry), ...ofSessions(registry), ...ofTokens(registry) }
   new Gauge({
     name: 'postern_build_info',
     help: 'Always 1; the version is in the label.',
@@ -22,6 +25,7 @@ export function openMetrics(version: string): Metrics {
     registers: [registry],
   }).set({ version }, 1)
   return {
+    watch: (issuers) => ofIssuers(registry, issuers),
     count: <M extends Metric>(metric: M) => (instruments[metric.name] as (of: M) => void)(metric),
     render: async () => ({ type: registry.contentType, text: await registry.metrics() }),
   }
@@ -104,4 +108,83 @@ function ofSessions(registry: Registry) {
     },
     relayed: ({ direction, bytes }) => relayed.inc({ direction }, bytes),
   } satisfies Partial<Instruments>
+}
+
+function ofTokens(registry: Registry) {
+  const registers = [registry]
+  const tokens = new Counter({
+    name: 'postern_tokens_total',
+    help: "Tokens whose signature was found good: 'verified' now, or 'remembered' from before.",
+    labelNames: ['result'],
+    registers,
+  })
+  const roles = new Counter({
+    name: 'postern_roles_created_total',
+    help: 'Users made at their first sign-in.',
+    registers,
+  })
+  const memberships = new Counter({
+    name: 'postern_memberships_changed_total',
+    help: 'Memberships made and taken back because of groups.',
+    labelNames: ['change'],
+    registers,
+  })
+  return {
+    token: ({ result }) => tokens.inc({ result }),
+    role_created: () => roles.inc(),
+    memberships({ granted, revoked }) {
+      memberships.inc({ change: 'granted' }, granted)
+      memberships.inc({ change: 'revoked' }, revoked)
+    },
+  } satisfies Partial<Instruments>
+}
+
+/** Set when somebody looks. The label is an issuer of the configuration, never a token's. */
+function ofIssuers(registry: Registry, statuses: () => readonly IssuerStatus[]): void {
+  const shown = (
+    name: string,
+    help: string,
+    of: (status: IssuerStatus) => number | undefined,
+  ): void => {
+    new Gauge({
+      name,
+      help,
+      labelNames: ['issuer'],
+      registers: [registry],
+      collect() {
+        this.reset()
+        for (const status of statuses()) {
+          const value = of(status)
+          if (value !== undefined) this.set({ issuer: status.issuer }, value)
+        }
+      },
+    })
+  }
+  const seconds = (ms: number | undefined) => (ms === undefined ? undefined : ms / 1000)
+  shown('postern_issuer_keys', 'Keys of an issuer that are kept.', ({ keys }) => keys)
+  shown(
+    'postern_issuer_keys_fetched_timestamp_seconds',
+    'When the kept keys were fetched; their age is the time since.',
+    ({ fetchedMs }) => seconds(fetchedMs),
+  )
+  shown(
+    'postern_issuer_last_fetch_timestamp_seconds',
+    'When a document of the issuer was last asked for, with or without success.',
+    ({ lastFetchMs }) => seconds(lastFetchMs),
+  )
+  shown(
+    'postern_issuer_last_fetch_failed',
+    '1 while the last fetch of an issuer had no success; the log says why.',
+    ({ lastError }) => (lastError === undefined ? 0 : 1),
+  )
+  shown(
+    'postern_issuer_fetches',
+    'Fetches of an issuer that had success since the gate was opened.',
+    ({ fetches }) => fetches.ok,
+  )
+  shown(
+    'postern_issuer_fetches_failed',
+    'Fetches of an issuer that had none since the gate was opened.',
+    ({ fetches }) => fetches.failed,
+  )
 }

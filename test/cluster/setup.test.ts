@@ -4,6 +4,7 @@ import { createSecureContext } from 'node:tls'
 import { describe, expect, it } from 'vitest'
 import type { Node } from '../../src/cluster/node.ts'
 import { type SetUp, setup } from '../../src/cluster/setup.ts'
+import { patterns } from '../support/managed_node.ts'
 
 const tls = { secureContext: createSecureContext(), serverName: 'db.internal', direct: false }
 const tcp = { host: 'db.internal', port: 5432 }
@@ -19,6 +20,9 @@ interface Given {
   osUser?: string
   trust?: Partial<SetUp['trust']>
   audiences?: string[]
+  /** What groups may become. */
+  roles?: string[]
+  provisioning?: boolean
 }
 
 function blocks(given: Given): Record<string, string> {
@@ -30,6 +34,8 @@ function blocks(given: Given): Record<string, string> {
     trust: { enabled: true, issuers: new Set(['https://iss.test']), claim: '', ...given.trust },
     rules: { audiences: new Set(given.audiences ?? ['db']) },
     management: management === undefined ? undefined : { role: management },
+    authorization: given.roles && { roles: patterns(given.roles) },
+    provisioning: given.provisioning ?? false,
   }
   const printed = setup(cluster, { gateAddress, osUser })
   return Object.fromEntries(printed.map(({ place, lines }) => [place, lines.join('\n')]))
@@ -171,7 +177,52 @@ describe('SQL', () => {
   })
 
   it('makes no management role that could not sign in', () => {
-    expect(blocks({ signIn: 'forward', management: 'm' })[SQL]).not.toContain('"m"')
+    const given = { management: 'm', roles: ['owner'], provisioning: true }
+    expect(blocks({ signIn: 'forward', ...given })[SQL]).not.toContain('"m"')
+  })
+
+  const ADMIN = 'WITH ADMIN TRUE, INHERIT FALSE, SET FALSE;'
+  it.each<[string, Partial<Given>, string[]]>([
+    ['neither', {}, []],
+    [
+      'groups',
+      { roles: ['owner', 'O"Brien', '/^team_.*$'] },
+      [`GRANT "owner" TO "m" ${ADMIN}`, `GRANT "O""Brien" TO "m" ${ADMIN}`],
+    ],
+    [
+      'new users',
+      { provisioning: true },
+      ['ALTER ROLE "m" CREATEROLE;', `GRANT postern_users TO "m" ${ADMIN}`],
+    ],
+    [
+      'both',
+      { roles: ['owner'], provisioning: true },
+      [
+        `GRANT "owner" TO "m" ${ADMIN}`,
+        'ALTER ROLE "m" CREATEROLE;',
+        `GRANT postern_users TO "m" ${ADMIN}`,
+      ],
+    ],
+  ])('gives the management role the rights for groups and new users: %s', (_name, given, lines) => {
+    const printed = active(blocks({ signIn: 'peer', management: 'm', ...given })[SQL])
+    expect(printed.slice(6)).toEqual(lines)
+  })
+
+  it('says what is different before PostgreSQL 16, and what a pattern needs', () => {
+    const given = {
+      management: 'm',
+      roles: ['/^team_.*$', '/^a\nDROP ROLE x;$'],
+      provisioning: true,
+    }
+    const text = blocks({ signIn: 'peer', ...given })[SQL]
+    expect(text).toContain('there, write WITH ADMIN OPTION; in their place')
+    expect(text).toContain(
+      '-- role but superusers, and may join pg_execute_server_program: as good as',
+    )
+    expect(text).toContain(
+      `-- Likewise each role that /^team_.*$ is meant for: GRANT a_role TO "m" ${ADMIN}`,
+    )
+    expect(active(text)).not.toContainEqual(expect.stringContaining('DROP'))
   })
 })
 
@@ -205,6 +256,24 @@ describe('CockroachDB', () => {
       [
         'CREATE USER IF NOT EXISTS "postern_management";',
         'GRANT SYSTEM VIEWCLUSTERSETTING TO "postern_management";',
+        "SET CLUSTER SETTING server.host_based_authentication.configuration = 'host all all 10.0.0.7/32 cert",
+        "host all all all cert-password';",
+      ],
+    ],
+    [
+      'certificate, groups and new users',
+      {
+        signIn: 'certificate',
+        gateAddress: '10.0.0.7',
+        management: 'm',
+        roles: ['owner', '/^team_.*$'],
+        provisioning: true,
+      },
+      [
+        'CREATE USER IF NOT EXISTS "m";',
+        'GRANT SYSTEM VIEWCLUSTERSETTING TO "m";',
+        'GRANT "owner" TO "m" WITH ADMIN OPTION;',
+        'ALTER USER "m" WITH CREATEROLE CREATELOGIN;',
         "SET CLUSTER SETTING server.host_based_authentication.configuration = 'host all all 10.0.0.7/32 cert",
         "host all all all cert-password';",
       ],

@@ -36,8 +36,8 @@ describe('a good file', () => {
       auditTo: 'stdout',
     })
     const { trust, rules } = config.cluster
-    const sizes = [trust.issuers.size, trust.keys.size, trust.issuerKeys.size, rules.audiences.size]
-    expect(sizes).toEqual([0, 0, 0, 0])
+    const sizes = [trust.issuers.size, trust.keySources.size, rules.audiences.size]
+    expect(sizes).toEqual([0, 0, 0])
     expect([rules.allowRoles.size, rules.replicationRoles.size]).toEqual([0, 0])
     expect(trust.identityMap.lineCount).toBe(0)
   })
@@ -89,6 +89,7 @@ audit: {to: logs/audit.log}
     expect(node).toMatchObject({ connectTimeoutMs: 60_000, dialect: 'cockroachdb' })
     expect(rules).toEqual({
       audiences: new Set(['a', 'b']),
+      scopes: [],
       allowRoles: new Set(['postgres']),
       ownRoles: new Set(),
       replicationRoles: new Set(['replica']),
@@ -96,7 +97,7 @@ audit: {to: logs/audit.log}
     expect(trust).toMatchObject({ enabled: true, claim: 'email', requireExpiry: false })
     expect(trust).toMatchObject({ clockToleranceMs: 30_000, foldCase: true })
     expect(trust.issuers).toEqual(new Set(['one', 'two']))
-    expect([trust.keys.size, trust.issuerKeys.get('one')?.size]).toEqual([1, 1])
+    expect([...trust.keySources.keys()]).toEqual(['one', 'two'])
     expect(trust.identityMap.lookup('one', 'devops').users).toEqual(['deploy'])
     expect({ limits, ops, log, auditTo }).toEqual({
       limits: { connections: 5, authenticationTimeoutMs: 2_000 },

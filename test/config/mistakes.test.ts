@@ -86,8 +86,8 @@ describe('unknown keys', () => {
     ['of the cluster', good('    sign_on: peer'), '9:5: unknown key "sign_on"'],
     [
       'of the settings',
-      good('    server.jwt_authentication.jwks_auto_fetch.enabled: true'),
-      '9:5: unknown key "server.jwt_authentication.jwks_auto_fetch.enabled"',
+      good('    server.jwt_authentication.jwks_auto_fetch: true'),
+      '9:5: unknown key "server.jwt_authentication.jwks_auto_fetch"',
     ],
     [
       'of an issuer',

@@ -87,6 +87,7 @@ describe('the file', () => {
       'ca.crt': ca.certPem,
       'ca.key': ca.keyPem,
       'cluster-ca.crt': ca.certPem,
+      'issuer-ca.crt': ca.certPem,
       'issuer.jwks.json': JSON.stringify({ keys: [jwk(ec('P-256'), { kid: 'k' })] }),
     })
   })
@@ -106,7 +107,7 @@ describe('the file', () => {
   test('is a configuration as it stands, which lets nobody in', () => {
     const { trust, rules } = read(text).cluster
     expect(trust.enabled).toBe(false)
-    expect([trust.issuers.size, trust.keys.size, rules.audiences.size]).toEqual([0, 0, 0])
+    expect([trust.issuers.size, trust.keySources.size, rules.audiences.size]).toEqual([0, 0, 0])
   })
 
   test('is one with every key, under either name of the issuers', () => {
@@ -114,7 +115,7 @@ describe('the file', () => {
     const short = read(uncommented(new RegExp(`#${ALIAS}\\.configuration: `)))
     expect(long.cluster.trust.issuers).toEqual(new Set(['https://issuer.example.com']))
     expect(short.cluster.trust.issuers).toEqual(long.cluster.trust.issuers)
-    expect(long.cluster.trust.issuerKeys.size).toBe(1)
+    expect([...long.cluster.trust.keySources.keys()]).toEqual(['https://issuer.example.com'])
     expect(long.ops).toEqual({ host: '127.0.0.1', port: 8080 })
   })
 
@@ -151,7 +152,7 @@ function fileKeys(): Written[] {
     }
   }
   walk(document.contents, '')
-  return found.filter(({ path }) => !path.endsWith('.jwks.file'))
+  return found.filter(({ path }) => !/\.(jwks|custom_ca)\.file$/.test(path))
 }
 
 function commentAbove(line: number): string[] {

@@ -273,7 +273,7 @@ describe('whom to believe', () => {
       'nobody can sign in: no issuer is accepted; name one in server.jwt_authentication.issuers.configuration',
     audience:
       'nobody can sign in: no audience is accepted; write in server.jwt_authentication.audience whom the tokens are made for',
-    keys: 'nobody can sign in by "https://a.test": it has no keys; give them in server.jwt_authentication.jwks, or in issuer_options for it alone',
+    keys: 'nobody can sign in by "https://a.test": it has no keys; let them be fetched by server.jwt_authentication.jwks_auto_fetch.enabled: true, or give them in server.jwt_authentication.jwks, or in issuer_options for it alone',
   }
   const TAKEN =
     'is taken at its word: whatever its tokens have as "sub" is the role; say in server.identity_map.configuration who may be whom'
@@ -317,13 +317,15 @@ describe('whom to believe', () => {
       more: own({ 'https://a.test': '{keys: []}' }),
       says: [
         `12:40: ${NOBODY.keys}`,
-        '14:37: no issuer uses these keys: each has its own in issuer_options; remove them',
+        '14:37: no issuer uses these keys: each has its own in issuer_options, or they are fetched; remove them',
       ],
     },
     {
       name: 'keys that no issuer uses',
       more: own({ 'https://a.test': B }),
-      says: ['14:37: no issuer uses these keys: each has its own in issuer_options; remove them'],
+      says: [
+        '14:37: no issuer uses these keys: each has its own in issuer_options, or they are fetched; remove them',
+      ],
     },
     {
       name: 'two issuers, keys for both',
@@ -388,14 +390,14 @@ describe('whom to believe', () => {
       name: 'addresses of keys',
       change: [issuers('{issuer_jwks_map: {https://a.test: https://a.test/keys}}')],
       says: [
-        '12:75: keys are not fetched from "https://a.test/keys" yet: those in server.jwt_authentication.jwks and issuer_options are all there are; give them there, and the issuers as a list',
+        '12:75: keys are not fetched from "https://a.test/keys": that needs server.jwt_authentication.jwks_auto_fetch.enabled: true, and no jwks in issuer_options',
       ],
     },
     {
       name: 'addresses of keys, as JSON in a string',
       change: [issuers(`'{"issuer_jwks_map": {"https://a.test": "https://a.test/keys"}}'`)],
       says: [
-        '12:40: keys are not fetched from "https://a.test/keys" yet: those in server.jwt_authentication.jwks and issuer_options are all there are; give them there, and the issuers as a list',
+        '12:40: keys are not fetched from "https://a.test/keys": that needs server.jwt_authentication.jwks_auto_fetch.enabled: true, and no jwks in issuer_options',
       ],
     },
     {

@@ -438,18 +438,28 @@ describe('times', () => {
 
 test('a principal is what the token says', async () => {
   const { trust } = clusterOf({ ...trusting, map: `${ISS} /^(.*)$ \\1` })
-  const token = es256({ iat: NOW - 5, jti: 'j-1', aud: ['db', 'x'], sub: ['carl', 'Max'] })
+  const token = es256({
+    iat: NOW - 5,
+    jti: 'j-1',
+    aud: ['db', 'x'],
+    sub: ['carl', 'Max'],
+    scope: 'openid sql',
+  })
   expect(await authenticate(new Secret(token), trust, NOW * 1000)).toEqual({
     issuer: ISS,
     names: ['carl', 'Max'],
     users: ['carl', 'Max'],
     mapped: true,
     audiences: ['db', 'x'],
+    groups: undefined,
+    scopes: ['openid', 'sql'],
+    subject: undefined,
     tokenId: 'j-1',
     digest: expect.stringMatching(/^[0-9a-f]{64}$/),
     keyId: 'p256',
     issuedAt: NOW - 5,
     until: FAR,
+    notBefore: undefined,
   })
 })
 

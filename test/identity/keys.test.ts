@@ -1,7 +1,7 @@
 /** What may stand in a set of keys, and what each key may then be used for. */
 import { createHash, generateKeyPairSync } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
-import { parseKeySet } from '../../src/identity/keys.ts'
+import { parseKeySet, parsePublishedKeySet } from '../../src/identity/keys.ts'
 import { ec, ed25519, jwk, rsa } from '../support/forge.ts'
 
 const rsaPair = rsa()
@@ -127,6 +127,96 @@ describe('algorithms come from the key', () => {
     const read = parseKeySet(document)
     expect(read.ok && read.keys.find('k')).toMatchObject([{ kid: 'k', algorithms, inferred }])
   })
+})
+
+describe('a set that an issuer publishes', () => {
+  const oct = { kty: 'oct', kid: 'k', alg: 'HS256', k: 'c2VjcmV0LXNlY3JldC1zZWNyZXQ' }
+  const ed448 = jwk(generateKeyPairSync('ed448'), { kid: 'k' })
+  const secp256k1 = jwk(generateKeyPairSync('ec', { namedCurve: 'secp256k1' }), { kid: 'k' })
+  const x25519 = jwk(generateKeyPairSync('x25519'), { kid: 'k' })
+  const privateKey = { ...rsaPair.privateKey.export({ format: 'jwk' }), kid: 'k' }
+  const broken = 'key 1: the key is not a valid public key'
+
+  /** How many keys have the id `k`, or what is wrong with the set. */
+  function published(keys: unknown): number | string {
+    const read = parsePublishedKeySet({ keys })
+    return read.ok ? read.keys.find('k').length : read.problem
+  }
+
+  test.each<[string, unknown[], number]>([
+    ['nothing', [], 0],
+    ['a key', [RSA], 1],
+    ['private keys', [privateKey], 1],
+    ['keys for encryption', [{ ...RSA, use: 'enc' }], 1],
+    ['symmetric keys', [oct, RSA], 1],
+    ['a strange kty', [{ ...RSA, kty: 'AKP' }, RSA], 1],
+    ['a kty of another kind', [{ ...RSA, kty: 'constructor' }, RSA], 1],
+    ['a strange curve', [{ ...EC, crv: 'P-999' }, RSA], 1],
+    ['Ed448', [ed448, ED], 1],
+    ['secp256k1', [secp256k1, EC], 1],
+    ['X25519', [x25519, ED], 1],
+    ['keys without kid', [{ ...RSA, kid: undefined }, { ...EC, kid: '' }, RSA], 1],
+    ['keys whose kid is a number', [{ ...RSA, kid: 7 }, RSA], 1],
+    ['a short RSA key', [jwk(rsa(1024), { kid: 'k' }), RSA], 1],
+    ['a long one', [{ ...RSA, n: Buffer.alloc(2048, 0xff).toString('base64url') }, RSA], 1],
+    ['six of one name, of which four are used', [...Array(6).fill(EC), RSA], 4],
+    ['a hundred keys', [...Array(99).fill({ ...EC, kid: 'other' }), RSA], 1],
+  ])('may hold %s', (_name, keys, size) => {
+    expect(published(keys)).toBe(size)
+  })
+
+  test.each<[string, unknown[], string]>([
+    ['a zero modulus', [{ ...RSA, n: 'AA' }], 'key 1: an RSA key whose modulus is zero'],
+    ['no modulus', [{ ...RSA, n: '' }], 'key 1: an RSA key whose modulus is zero'],
+    ['a modulus that is a number', [{ ...RSA, n: 5 }], 'key 1: the member "n" is missing'],
+    [
+      'exponent 1',
+      [{ ...RSA, e: 'AQ' }],
+      'key 1: an RSA key whose exponent is not odd and at least 3',
+    ],
+    ['a point off the curve', [{ ...EC, x: EC.y, y: EC.x }], broken],
+    ['Ed25519 cut short', [{ ...ED, x: 'AAAA' }], broken],
+    ['a broken key behind good ones', [RSA, EC, { ...ED, x: 'AAAA' }], broken.replace('1', '3')],
+    ['a key that is null', [null], 'key 1: not a JSON Web Key'],
+    ['a key without kty', [{ kid: 'k' }], 'key 1: not a JSON Web Key'],
+    ['more than a hundred keys', Array(101).fill(EC), 'more than 100 keys'],
+  ])('is unusable with %s', (_name, keys, problem) => {
+    expect(published(keys)).toBe(problem)
+  })
+
+  test.each<[unknown]>([[undefined], [null], ['text'], [[]], [{}], [{ keys: 'none' }]])(
+    'is not %j',
+    (document) => {
+      expect(parsePublishedKeySet(document)).toEqual({
+        ok: false,
+        problem: 'neither a key nor a set of keys',
+      })
+    },
+  )
+
+  test('uses the first four of one name, in their order', () => {
+    const pairs = Array.from({ length: 5 }, (_, n) => jwk(ec('P-256'), { kid: 'k', n }))
+    const print = (keys: unknown[]) => {
+      const read = parsePublishedKeySet({ keys })
+      return read.ok ? read.keys.find('k').map(({ thumbprint }) => thumbprint) : []
+    }
+    expect(print(pairs)).toEqual(pairs.slice(0, 4).flatMap((each) => print([each])))
+  })
+})
+
+test.each<[string, object, boolean]>([
+  ['the same key', { ...RSA }, true],
+  ['the same key by another name', { ...RSA, kid: 'other' }, true],
+  ['the same key with members that we have no use for', { ...RSA, x5t: 'x' }, true],
+  ['the same key for fewer algorithms', { ...RSA, alg: 'RS256' }, false],
+  ['another key', EC, false],
+])('the thumbprint of %s', (_name, other, same) => {
+  const print = (document: unknown) => {
+    const read = parseKeySet(document)
+    return read.ok ? [...read.keys.find('k'), ...read.keys.find('other')][0]?.thumbprint : undefined
+  }
+  expect(print(other)).toBeDefined()
+  expect(print(other) === print(RSA)).toBe(same)
 })
 
 test('a key is found by its name alone, and by the whole of it', () => {

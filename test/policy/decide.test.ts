@@ -10,15 +10,20 @@ const principal: Principal = {
   users: ['maxroach'],
   mapped: false,
   audiences: ['db'],
+  groups: undefined,
+  scopes: ['openid', 'email'],
+  subject: undefined,
   tokenId: undefined,
   digest: 'd',
   keyId: 'k',
   issuedAt: undefined,
   until: undefined,
+  notBefore: undefined,
 }
 const ask: Ask = { user: 'maxroach', database: 'defaultdb', replication: false }
 const rules: Rules = {
   audiences: new Set(['db']),
+  scopes: [],
   allowRoles: new Set(),
   ownRoles: new Set(['postern_management']),
   replicationRoles: new Set(),
@@ -49,6 +54,7 @@ const named = (...users: string[]) => ({ names: users, users })
 
 test.each<[string, Case, string]>([
   ['one of several users', { principal: named('carl', 'maxroach') }, 'maxroach'],
+  ['the scopes that are asked for, and more', { rules: { scopes: ['email'] } }, 'maxroach'],
   ['one of several audiences', { principal: { audiences: ['x', 'db'] } }, 'maxroach'],
   [
     'a reserved role that is allowed',
@@ -119,6 +125,12 @@ test.each<[string, Case, keyof typeof FAILURES, string | undefined]>([
     { principal: { mapped: true, users: [] } },
     'invalid_principal',
     'the value [maxroach] for the issuer issuer is invalid',
+  ],
+  [
+    'a scope that it was not given',
+    { rules: { scopes: ['openid', 'sql'] } },
+    'insufficient_scope',
+    'token issued with a scope of [openid email]',
   ],
   [
     'a reserved role',

@@ -13,6 +13,7 @@ const ROLES = [
   'CREATE ROLE powers_dba LOGIN SUPERUSER IN ROLE postern_users',
   'CREATE ROLE powers_boss CREATEROLE',
   'CREATE ROLE powers_heir LOGIN NOINHERIT IN ROLE postern_users, powers_boss',
+  'CREATE ROLE powers_deputy LOGIN IN ROLE postern_users, powers_management',
   'CREATE ROLE powers_runner LOGIN IN ROLE postern_users, pg_execute_server_program',
   'CREATE ROLE "powers_\' OR true --" LOGIN IN ROLE postern_users',
 ]
@@ -50,6 +51,7 @@ describe('with a management role', () => {
     ['powers_dba', 'superuser'],
     ['powers_heir', 'createrole'],
     ['powers_runner', 'server'],
+    ['powers_deputy', 'management'],
   ])('%s is not to be had for a token: %s', async (user, power) => {
     expect(await told(gate, user)).toMatchObject({
       C: '28000',

@@ -1,4 +1,5 @@
 /** The world as a command line sees it, with what it says kept: for tests that run `postern …` in here. */
+import { Readable } from 'node:stream'
 import { runCli } from '../../src/cli/cli.ts'
 import type { World } from '../../src/cli/terminal.ts'
 
@@ -10,6 +11,7 @@ export async function runIn(dir: string, args: string[], more: Partial<World> = 
     env: () => undefined,
     stdout: { write: (text) => (stdout += text) },
     stderr: { write: (text) => (stderr += text) },
+    stdin: () => Readable.from([]),
     program: '/usr/bin/postern',
     uid: process.getuid?.() ?? 0,
     userName: 'somebody',

@@ -1,0 +1,129 @@
+/**
+ * The keys of a cluster's section that say whom it believes, and what it makes of groups and of users
+ * who are not there yet. Names and defaults are CockroachDB's where it has them.
+ * Rule: what is not set accepts nothing, grants nothing and creates nothing.
+ */
+import { z } from 'zod'
+import { parseRolePattern } from '../identity/role_pattern.ts'
+import { audience, caPem, claim, groupKey, issuers, jwks } from './jwt_settings.ts'
+import { shown } from './mistakes.ts'
+import { duration, fileName, timeout } from './values.ts'
+
+export const JWT = 'server.jwt_authentication'
+export const OAUTH = 'server.oauthbearer_authentication'
+export const ISSUERS = `${JWT}.issuers.configuration` as const
+export const ISSUERS_ALIAS = `${JWT}.issuers` as const
+export const AUTO_FETCH = `${JWT}.jwks_auto_fetch.enabled` as const
+export const AUTHORIZATION = `${JWT}.authorization.enabled` as const
+export const ROLES = `${JWT}.authorization.roles` as const
+export const KEEP_OTHERS = `${JWT}.authorization.keep_other_roles` as const
+export const PROVISIONING = 'security.provisioning.jwt.enabled'
+
+const role = z.string().transform((text, context) => {
+  const parsed = parseRolePattern(text)
+  if (parsed.ok) return parsed.pattern
+  context.addIssue(parsed.problem)
+  return z.NEVER
+})
+
+export const issuerOptions = z.strictObject({
+  jwks: jwks.optional(),
+  custom_ca: caPem.optional(),
+  jwks_min_fresh: duration.default(0),
+  jwks_stale_grace: duration.default(0),
+  bearer_token_file: fileName.optional(),
+})
+
+export const trustKeys = {
+  'server.jwt_authentication.enabled': z.boolean().default(false),
+  'server.jwt_authentication.audience': audience.default(new Set<string>()),
+  'server.jwt_authentication.issuers.configuration': issuers.optional(),
+  'server.jwt_authentication.issuers': issuers.optional(),
+  'server.jwt_authentication.issuers.custom_ca': caPem.optional(),
+  'server.jwt_authentication.jwks': jwks.optional(),
+  'server.jwt_authentication.jwks_auto_fetch.enabled': z.boolean().default(false),
+  'server.jwt_authentication.client.timeout': timeout.default(15_000),
+  'server.jwt_authentication.claim': claim.default(''),
+  'server.jwt_authentication.require_expiry': z.boolean().default(true),
+  'server.jwt_authentication.clock_tolerance': duration.default(0),
+  'server.jwt_authentication.authorization.enabled': z.boolean().default(false),
+  'server.jwt_authentication.authorization.roles': z.array(role).default([]),
+  'server.jwt_authentication.authorization.empty_groups': z
+    .enum(['refuse', 'allow'])
+    .default('refuse'),
+  'server.jwt_authentication.authorization.keep_other_roles': z.boolean().default(false),
+  'server.jwt_authentication.group_claim': groupKey.default('groups'),
+  'server.jwt_authentication.userinfo_group_key': groupKey.default('groups'),
+  'server.oauthbearer_authentication.enabled': z.boolean().default(false),
+  'server.oauthbearer_authentication.issuers.configuration': issuers.optional(),
+  'server.oauthbearer_authentication.audience': audience.optional(),
+  'server.oauthbearer_authentication.claim': claim.optional(),
+  'server.oauthbearer_authentication.scope': z.string().default(''),
+  'server.identity_map.configuration': z.string().optional(),
+  'server.identity_map.allow_unanchored': z.boolean().default(false),
+  'security.provisioning.jwt.enabled': z.boolean().default(false),
+  issuer_options: z.record(z.string(), issuerOptions).default({}),
+}
+
+const section = z.object({
+  ...trustKeys,
+  kind: z.enum(['postgresql', 'cockroachdb']),
+  sign_in: z.string(),
+  management: z.unknown().optional(),
+})
+export type TrustSection = z.output<typeof section>
+
+export type Complain = (path: PropertyKey[], message: string) => void
+
+/** What no single key can know: keys that must agree with each other. */
+export function checkTrust(section: TrustSection, complain: Complain): void {
+  if (section[ISSUERS] !== undefined && section[ISSUERS_ALIAS] !== undefined)
+    complain([ISSUERS_ALIAS], `${ISSUERS_ALIAS} is an older name of ${ISSUERS}; keep one of them`)
+  const named = acceptedIssuers(section)
+  for (const issuer of Object.keys(section.issuer_options))
+    if (!named.has(issuer))
+      complain(
+        ['issuer_options', issuer],
+        `${shown(issuer)} is not among the accepted issuers; name it in ${ISSUERS}`,
+      )
+  checkOauth(section, complain)
+  checkManaged(section, complain)
+}
+
+/** Of either way to sign in. */
+export function acceptedIssuers(section: TrustSection): ReadonlySet<string> {
+  const named = section[ISSUERS] ?? section[ISSUERS_ALIAS]
+  const oauth = section[`${OAUTH}.issuers.configuration`]
+  return new Set([...(named?.names ?? []), ...(oauth?.names ?? [])])
+}
+
+function checkOauth(section: TrustSection, complain: Complain): void {
+  if (section[`${OAUTH}.enabled`] && acceptedIssuers(section).size === 0)
+    complain(
+      [`${OAUTH}.enabled`],
+      `clients are told whose tokens are wanted; name an issuer in ${OAUTH}.issuers.configuration or ${ISSUERS}`,
+    )
+  const words = section[`${OAUTH}.scope`].split(' ')
+  // RFC 6749 section 3.3.
+  if (!words.every((word) => /^[\x21\x23-\x5b\x5d-\x7e]*$/.test(word)))
+    complain([`${OAUTH}.scope`], 'write scopes with a space between them, like: openid email')
+}
+
+/** Only the management role can make a role, or a member. */
+function checkManaged(section: TrustSection, complain: Complain): void {
+  const { kind, sign_in, management } = section
+  for (const key of [AUTHORIZATION, PROVISIONING] as const) {
+    if (!section[key]) continue
+    if (sign_in === 'forward')
+      complain([key], 'the gate has no token of its own to forward; choose another sign_in')
+    else if (management === undefined)
+      complain([key], 'this is done by a role of the gate; name it in management: {role}')
+  }
+  if (section[AUTHORIZATION] && section[ROLES].length === 0)
+    complain([AUTHORIZATION], `no group may become a role; name the roles that may in ${ROLES}`)
+  if (section[KEEP_OTHERS] && kind === 'postgresql')
+    complain(
+      [KEEP_OTHERS],
+      'on PostgreSQL memberships that the gate did not make are kept in any case; leave it out',
+    )
+}

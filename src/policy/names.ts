@@ -1,0 +1,12 @@
+/**
+ * How long a name may be: PostgreSQL's NAMEDATALEN - 1, which is CockroachDB's bound on users as well.
+ * Rule: nodes cut longer names (in silence) or refuse them, and what is judged must be what arrives, or
+ * two principals become one role.
+ */
+import { Buffer } from 'node:buffer'
+
+const NAME_BYTES_MAX = 63
+
+export function isTooLong(name: string): boolean {
+  return Buffer.byteLength(name) > NAME_BYTES_MAX
+}

@@ -1,0 +1,95 @@
+/**
+ * The token, asked for and judged: in the place of a password, for clients that say so by
+ * --crdb:jwt_auth_enabled=true, or by OAUTHBEARER (RFC 7628) for the others, where that is offered.
+ * Both ways end in the same two questions: who is it (`authenticate`), and may it (`decide`).
+ */
+import { asFailure, Failure } from '../failure.ts'
+import type { Findings } from '../identity/findings.ts'
+import { authenticate } from '../identity/jwt.ts'
+import type { Principal } from '../identity/principal.ts'
+import type { Trust } from '../identity/trust.ts'
+import type { Leg } from '../leg.ts'
+import { type Ask, decide, type Grant, type Rules } from '../policy/decide.ts'
+import type { Secret } from '../secret.ts'
+import { decodePassword, PASSWORD_BYTES_MAX } from '../wire/client_messages.ts'
+import type { Challenge } from '../wire/oauthbearer.ts'
+import { CLEARTEXT_PASSWORD } from '../wire/server_messages.ts'
+import type { Asked } from './ask.ts'
+import { askBearer, refuseBearer } from './oauthbearer.ts'
+import { within } from './within.ts'
+
+/** Whom one way of giving a token believes, and what it lets them do. */
+export interface Way {
+  trust: Trust
+  rules: Rules
+}
+
+export interface Identified {
+  grant: Grant
+  token: Secret
+}
+
+/** What is told of a login on the way. */
+export interface Witness {
+  readonly token: Findings
+  /** Which way the client came, and what its token is held against. */
+  offered(method: 'jwt_token' | 'oauthbearer', rules: Rules): void
+  identified(principal: Principal): void
+}
+
+export interface IdentifyParts {
+  cluster: Way & { oauthbearer: (Way & { challenge: Challenge }) | undefined }
+  /** Milliseconds since the epoch. */
+  now(): number
+  /** Ends the login. */
+  signal: AbortSignal
+}
+
+export async function identify(
+  client: Leg,
+  { ask, jwt }: Asked,
+  witness: Witness,
+  parts: IdentifyParts,
+): Promise<Identified> {
+  const values = { user: ask.user }
+  const { cluster } = parts
+  const { oauthbearer } = cluster
+  if (jwt) {
+    witness.offered('jwt_token', cluster.rules)
+    const token = await askPassword(client)
+    if (token.empty) throw new Failure('password_authentication_failed', { values })
+    return await judge(token, ask, cluster, witness, parts)
+  }
+  if (oauthbearer === undefined) throw new Failure('token_required', { values })
+  witness.offered('oauthbearer', oauthbearer.rules)
+  const token = await askBearer(client)
+  try {
+    if (token === undefined) throw new Failure('bearer_token_required', { values })
+    return await judge(token, ask, oauthbearer, witness, parts)
+  } catch (thrown) {
+    // RFC 7628 section 3.2.3: the reason in JSON, the client's leave to fail, and then the failure.
+    const { code } = asFailure(thrown)
+    const status = code === 'insufficient_scope' ? 'insufficient_scope' : 'invalid_token'
+    await refuseBearer(client, status, oauthbearer.challenge)
+    throw thrown
+  }
+}
+
+async function askPassword(client: Leg): Promise<Secret> {
+  client.send(CLEARTEXT_PASSWORD)
+  return decodePassword(await client.message(PASSWORD_BYTES_MAX))
+}
+
+async function judge(
+  token: Secret,
+  ask: Ask,
+  { trust, rules }: Way,
+  witness: Witness,
+  { now, signal }: IdentifyParts,
+): Promise<Identified> {
+  const principal = await within(signal, authenticate(token, trust, now(), witness.token))
+  witness.identified(principal)
+  const decision = decide(principal, ask, rules)
+  if (!decision.granted) throw new Failure(decision.denial.code, decision.denial)
+  return { grant: decision.grant, token }
+}

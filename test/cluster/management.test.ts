@@ -1,0 +1,205 @@
+/** The management role's session: how long it lives, who waits for it, and how it ends. */
+import { once } from 'node:events'
+import pg from 'pg'
+import { afterEach, describe, expect, inject, it } from 'vitest'
+import { type Management, openManagement } from '../../src/cluster/management.ts'
+import { literal } from '../../src/cluster/paste.ts'
+import type { Ask } from '../../src/cluster/visit.ts'
+import { asFailure } from '../../src/failure.ts'
+import { nodeAt } from '../support/managed_node.ts'
+import { type ScriptedNode, startScriptedNode } from '../support/scripted_node.ts'
+import { type ScriptedSql, type SqlAnswer, scriptedSql } from '../support/scripted_sql.ts'
+
+const LIMITS = { jobMs: 5_000, idleMs: 60_000, jobsMax: 100 }
+const SETTINGS = expect.stringContaining('SET standard_conforming_strings = on')
+
+let node: ScriptedNode | undefined
+let management: Management | undefined
+afterEach(async () => {
+  management?.close()
+  await node?.close()
+  node = undefined
+})
+
+async function start(
+  answer: (sql: string) => SqlAnswer | Promise<SqlAnswer> = () => [],
+  limits: Partial<typeof LIMITS> = {},
+) {
+  const sql: ScriptedSql = scriptedSql(answer)
+  const server = await startScriptedNode(sql.script)
+  const opened = openManagement(
+    nodeAt({ host: '127.0.0.1', port: server.port }),
+    { role: 'manager' },
+    { ...LIMITS, ...limits },
+  )
+  node = server
+  management = opened
+  const run = (statement: string) => opened.run((ask) => ask(statement))
+  return { server, asked: sql.asked, run, management: opened }
+}
+
+function socketOf({ sockets: [first] }: ScriptedNode) {
+  if (first === undefined) throw new Error('nobody has connected')
+  return first
+}
+
+const never = () => new Promise<never>(() => undefined)
+
+it('signs in once for many jobs, as the role, and asks in order', async () => {
+  const { server, asked, run } = await start(async (sql) => [{ sql }])
+  const answers = await Promise.all(['a', 'b', 'c'].map(run))
+  expect(answers).toEqual([[{ sql: 'a' }], [{ sql: 'b' }], [{ sql: 'c' }]])
+  expect(await run('d')).toEqual([{ sql: 'd' }])
+  expect(asked).toEqual([SETTINGS, 'a', 'b', 'c', 'd'])
+  expect(server.startups).toEqual([
+    expect.objectContaining({
+      user: 'manager',
+      database: 'postgres',
+      options: '-c search_path=pg_catalog',
+    }),
+  ])
+})
+
+it('a job has the session to itself until it is done', async () => {
+  const { asked, management } = await start()
+  const twice = (name: string) => async (ask: Ask) => {
+    await ask(`${name}1`)
+    await ask(`${name}2`)
+  }
+  await Promise.all([management.run(twice('a')), management.run(twice('b'))])
+  expect(asked).toEqual([SETTINGS, 'a1', 'a2', 'b1', 'b2'])
+})
+
+it('goes after a while that nobody needs it, and comes back', async () => {
+  const { server, run } = await start(undefined, { idleMs: 20 })
+  await run('a')
+  await once(socketOf(server), 'close')
+  await run('b')
+  expect(server.startups).toHaveLength(2)
+})
+
+describe('a session that the node ends', () => {
+  it('between jobs is replaced', async () => {
+    const { server, asked, run } = await start()
+    await run('a')
+    socketOf(server).end()
+    await once(socketOf(server), 'close')
+    await run('b')
+    expect(asked).toEqual([SETTINGS, 'a', SETTINGS, 'b'])
+  })
+
+  it('in a job ends that job, and nothing is sent twice', async () => {
+    const { server, asked, run } = await start((sql) => {
+      if (sql === 'a') server.sockets.at(-1)?.destroy()
+      return sql === 'a' ? never() : []
+    })
+    expect(await run('a').catch(asFailure)).toMatchObject({ code: 'node_lost' })
+    await run('b')
+    expect(asked).toEqual([SETTINGS, 'a', SETTINGS, 'b'])
+  })
+})
+
+it('a job that throws takes its session with it: it may be in a transaction', async () => {
+  const { server, asked, run, management } = await start((sql) =>
+    sql === 'bad' ? { sqlstate: '42501', text: 'permission denied' } : [],
+  )
+  await expect(run('bad')).rejects.toThrow('42501: permission denied')
+  const ours = management.run(async (ask) => {
+    await ask('BEGIN')
+    throw new Error('ours')
+  })
+  await expect(ours).rejects.toThrow('ours')
+  await run('good')
+  expect(asked.filter((sql) => !sql.startsWith('SET'))).toEqual(['bad', 'BEGIN', 'good'])
+  expect(server.startups).toHaveLength(3)
+})
+
+it('a refusal that the job itself takes is none', async () => {
+  const { server, management } = await start((sql) =>
+    sql === 'bad' ? { sqlstate: '42601', text: 'syntax error' } : [{ sql }],
+  )
+  const job = async (ask: Ask) => await ask('bad').catch(() => ask('other'))
+  expect(await management.run(job)).toEqual([{ sql: 'other' }])
+  expect(server.startups).toHaveLength(1)
+})
+
+describe('waiting', () => {
+  const LATE = { code: 'node_signin_failed', log: 'the management role: no answer within 0.2 s' }
+
+  it('ends for a job that takes too long, and for those behind it', async () => {
+    const { run } = await start((sql) => (sql === 'slow' ? never() : []), { jobMs: 200 })
+    const all = await Promise.all(
+      [run('slow'), run('b'), run('c')].map((job) => job.catch(asFailure)),
+    )
+    expect(all).toMatchObject([LATE, LATE, LATE])
+    expect(await run('d')).toEqual([])
+  })
+
+  it('ends where the node says nothing at sign-in', async () => {
+    node = await startScriptedNode({ greet: () => undefined })
+    const address = { host: '127.0.0.1', port: node.port }
+    management = openManagement(nodeAt(address), { role: 'manager' }, { ...LIMITS, jobMs: 200 })
+    expect(await management.run(async () => 1).catch(asFailure)).toMatchObject(LATE)
+  })
+
+  it('is for so many, and no more', async () => {
+    const { run } = await start((sql) => (sql === 'slow' ? never() : []), {
+      jobsMax: 2,
+      jobMs: 200,
+    })
+    const first = [run('slow'), run('b')].map((job) => job.catch(asFailure))
+    expect(await run('c').catch(asFailure)).toMatchObject({
+      log: 'the management role: 2 logins are waiting for its session',
+    })
+    await Promise.all(first)
+    expect(await run('d')).toEqual([])
+  })
+})
+
+describe('closing', () => {
+  const CLOSING = { log: 'the management role: the gate is closing' }
+
+  it('ends an idle session with a word', async () => {
+    const { server, run, management } = await start()
+    await run('a')
+    management.close()
+    await once(socketOf(server), 'close')
+    expect(await run('b').catch(asFailure)).toMatchObject(CLOSING)
+  })
+
+  it('cuts short what is under way, and what waits', async () => {
+    let arrived: () => void = () => undefined
+    const slow = new Promise<void>((resolve) => (arrived = resolve))
+    const { run, management } = await start((sql) => {
+      if (sql === 'slow') arrived()
+      return sql === 'slow' ? never() : []
+    })
+    const jobs = [run('slow'), run('b')].map((job) => job.catch(asFailure))
+    await slow
+    management.close()
+    expect(await Promise.all(jobs)).toMatchObject([CLOSING, CLOSING])
+  })
+})
+
+it('says what the node refuses at sign-in', async () => {
+  const { socketDir, port } = inject('postgres')
+  management = openManagement(nodeAt({ path: `${socketDir}/.s.PGSQL.${port}` }), {
+    role: 'nobody_at_all',
+  })
+  const refused = await management.run(async () => 1).catch(asFailure)
+  expect(refused).toMatchObject({ code: 'role_refused', log: expect.stringContaining('28000') })
+})
+
+it('quotes the same whatever is set for the role', async () => {
+  const { socketDir, host, port } = inject('postgres')
+  const admin = new pg.Client({ host, port, user: 'postgres', database: 'postgres' })
+  await admin.connect()
+  await admin.query('CREATE ROLE odd_manager LOGIN IN ROLE postern_users')
+  await admin.query('ALTER ROLE odd_manager SET standard_conforming_strings = off')
+  const path = `${socketDir}/.s.PGSQL.${port}`
+  management = openManagement(nodeAt({ path }), { role: 'odd_manager' })
+  const text = "\\'; SELECT 2 --"
+  expect(await management.run((ask) => ask(`SELECT ${literal(text)} AS text`))).toEqual([{ text }])
+  await admin.query('DROP ROLE odd_manager')
+  await admin.end()
+})
