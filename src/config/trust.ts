@@ -78,7 +78,7 @@ function planOf(issuer: string, section: TrustSection, { proxyEnv }: Reading): I
       timeoutMs: section[`${JWT}.client.timeout`],
       caPem: own?.custom_ca ?? section[`${JWT}.issuers.custom_ca`],
       onlyThisCa: own?.custom_ca !== undefined,
-      plaintextLoopback: false,
+      plaintextLoopback: own?.allow_plaintext ?? false,
       proxyEnv,
     },
   }

@@ -32,6 +32,7 @@ export const issuerOptions = z.strictObject({
   jwks_min_fresh: duration.default(0),
   jwks_stale_grace: duration.default(0),
   bearer_token_file: fileName.optional(),
+  allow_plaintext: z.boolean().default(false),
 })
 
 export const trustKeys = {

@@ -136,8 +136,15 @@ function warnOfFetching(
         pathOf(issuer),
         `keys are not fetched from ${shown(uri)}: that needs ${AUTO_FETCH}: true, and no jwks in issuer_options`,
       )
-    else if (!uri.startsWith('https://'))
+    else if (!uri.startsWith('https://') && !section.issuer_options[issuer]?.allow_plaintext)
       warn(pathOf(issuer), `keys are fetched over https alone, and ${shown(uri)} is something else`)
+  for (const issuer of names)
+    for (const [key, msMax] of LONG)
+      if ((section.issuer_options[issuer]?.[key] ?? 0) > msMax)
+        warn(
+          [...path, 'issuer_options', issuer, key],
+          `a key that was withdrawn may sign for as long; write at most ${msMax / 3_600_000}h`,
+        )
   for (const issuer of names)
     for (const key of FETCHING)
       if (section.issuer_options[issuer]?.[key] && !isFetched(issuer, section))
@@ -147,7 +154,18 @@ function warnOfFetching(
         )
 }
 
-const FETCHING = ['jwks_min_fresh', 'jwks_stale_grace', 'bearer_token_file'] as const
+/** A key that leaked is withdrawn by its issuer, and that has to count some day. */
+const LONG = [
+  ['jwks_min_fresh', 3_600_000],
+  ['jwks_stale_grace', 24 * 3_600_000],
+] as const
+
+const FETCHING = [
+  'jwks_min_fresh',
+  'jwks_stale_grace',
+  'bearer_token_file',
+  'allow_plaintext',
+] as const
 
 function issuerProblem(issuer: string, uneven: boolean): string | undefined {
   const [before = '', document] = issuer.split('/.well-known')

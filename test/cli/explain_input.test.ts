@@ -231,7 +231,9 @@ describe('hostile tokens', () => {
     }
     const { checks } = await explainAsJson(dir, { settings, token: es256({ groups }) })
     const check = checks.find(({ name }) => name === 'groups')
-    expect(check?.says).toMatch(/^8000 of the token, roles: group70, group71, .*group709 and 980 more$/)
+    expect(check?.says).toMatch(
+      /^8000 of the token, roles: group70, group71, .*group709 and 980 more$/,
+    )
     expect(check?.lines).toHaveLength(21)
   })
 })

@@ -83,6 +83,8 @@ clusters:
       https://a.test /^(.*)@a\\.test$ \\1
 `
 const MAP = QUIET.slice(QUIET.indexOf('    server.identity_map'))
+const FETCHED = '    server.jwt_authentication.jwks_auto_fetch.enabled: true\n'
+const OPTIONS = '    issuer_options:\n      https://a.test:\n'
 const TRUST = QUIET.slice(QUIET.indexOf('    server.jwt'))
 
 interface Row {
@@ -398,6 +400,50 @@ describe('whom to believe', () => {
       change: [issuers(`'{"issuer_jwks_map": {"https://a.test": "https://a.test/keys"}}'`)],
       says: [
         '12:40: keys are not fetched from "https://a.test/keys": that needs server.jwt_authentication.jwks_auto_fetch.enabled: true, and no jwks in issuer_options',
+      ],
+    },
+    {
+      name: 'keys that are fetched',
+      change: [
+        issuers('{issuer_jwks_map: {https://a.test: https://a.test/keys}}'),
+        [`    server.jwt_authentication.jwks: ${A}\n`, ''],
+      ],
+      more: `${FETCHED}${OPTIONS}        jwks_min_fresh: 1h\n`,
+      says: [],
+    },
+    {
+      name: 'keys that are fetched, and others that nobody uses',
+      more: FETCHED,
+      says: [
+        '14:37: no issuer uses these keys: each has its own in issuer_options, or they are fetched; remove them',
+      ],
+    },
+    {
+      name: 'keys fetched in clear',
+      change: [
+        issuers('{issuer_jwks_map: {https://a.test: http://a.test/keys}}'),
+        [`    server.jwt_authentication.jwks: ${A}\n`, ''],
+      ],
+      more: FETCHED,
+      says: [
+        '12:75: keys are fetched over https alone, and "http://a.test/keys" is something else',
+      ],
+    },
+    {
+      name: 'withdrawn keys that count for long',
+      change: [[`    server.jwt_authentication.jwks: ${A}\n`, '']],
+      more: `${FETCHED}${OPTIONS}        jwks_min_fresh: 2h\n        jwks_stale_grace: 25h\n`,
+      says: [
+        '19:25: a key that was withdrawn may sign for as long; write at most 1h',
+        '20:27: a key that was withdrawn may sign for as long; write at most 24h',
+      ],
+    },
+    {
+      name: 'options of fetching where nothing is fetched',
+      more: `${OPTIONS}        bearer_token_file: token\n        allow_plaintext: true\n`,
+      says: [
+        '19:28: nothing is fetched from this issuer, so it has no effect: it needs server.jwt_authentication.jwks_auto_fetch.enabled: true, and no jwks here',
+        '20:26: nothing is fetched from this issuer, so it has no effect: it needs server.jwt_authentication.jwks_auto_fetch.enabled: true, and no jwks here',
       ],
     },
     {
