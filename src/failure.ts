@@ -38,6 +38,7 @@ const authorization = {
   reason: 'AUTHORIZATION_ERROR',
 } as const
 const protocol = { sqlstate: '08P01', level: 'info', reason: 'PRE_HOOK_ERROR' } as const
+const routing = { sqlstate: '08C00', level: 'info', reason: 'PRE_HOOK_ERROR' } as const
 const node = { sqlstate: '08006', level: 'error', reason: 'UNKNOWN' } as const
 const usage = { sqlstate: 'F0000', level: 'error', reason: 'UNKNOWN' } as const
 
@@ -133,6 +134,21 @@ export const FAILURES = {
     say: 'server requires encryption',
     hint: 'connect with sslmode=verify-full: a token is never asked for in clear',
   },
+
+  // Which cluster, where a gate has several.
+  cluster_missing: {
+    ...routing,
+    say: 'missing cluster identifier',
+    hint: 'name the cluster in one of three ways: the first label of the host (CLUSTER.gate.example.com), options=--cluster=CLUSTER, or before the database (CLUSTER.DATABASE)',
+  },
+  cluster_ambiguous: {
+    ...routing,
+    say: 'multiple different cluster identifiers provided',
+    hint: "Is '{one}' or '{other}' the identifier for the cluster that you're connecting to?",
+  },
+  cluster_not_found: { ...routing, say: 'cluster {name} not found' },
+  cluster_flag: { ...routing, say: '{problem}' },
+  database_prefix: { ...routing, say: 'invalid database param' },
 
   // The wire.
   client_gone: {
@@ -239,6 +255,7 @@ export class Failure extends Error {
   readonly code: FailureCode
   readonly row: FailureRow
   readonly detail: string | undefined
+  readonly hint: string | undefined
   readonly log: string | undefined
   readonly response: Buffer | undefined
 
@@ -251,6 +268,7 @@ export class Failure extends Error {
     this.code = code
     this.row = row
     this.detail = parts.detail
+    this.hint = row.hint === undefined ? undefined : fill(row.hint, parts.values ?? {})
     this.log = parts.log
     this.response = parts.response
   }

@@ -3,9 +3,10 @@
  * reverse. The primary (audit writer, metrics) and the worker (sessions) meet at a port; with one
  * process they are both here.
  */
-import { type Management, openManagement } from './cluster/management.ts'
+import { openManagement } from './cluster/management.ts'
+import { openNodes } from './cluster/nodes.ts'
 import { openPowers } from './cluster/powers.ts'
-import type { Config } from './config/config.ts'
+import type { ClusterConfig, Config } from './config/config.ts'
 import type { Failure } from './failure.ts'
 import type { KeySource } from './identity/key_source.ts'
 import type { Issuer } from './issuers/issuer.ts'
@@ -52,8 +53,8 @@ export async function openGate(config: Config, surroundings: Surroundings): Prom
     else metrics.count({ name: 'cancel', result: 'unknown' })
   })
 
-  const { issuers } = config.cluster
-  const cluster = openCluster(config.cluster, now)
+  const opened = config.clusters.map((cluster) => openCluster(cluster, now))
+  const clusters = new Map(opened.map((cluster) => [cluster.name, cluster]))
 
   let notReady: string | undefined = 'starting'
   const ops: OpsDoor | undefined =
@@ -63,7 +64,7 @@ export async function openGate(config: Config, surroundings: Surroundings): Prom
     door = await openDoor({
       listeners: config.listeners,
       watch: surroundings.watch,
-      cluster,
+      clusters,
       worker: THE_ONLY_WORKER,
       port: ports.worker,
       log,
@@ -74,11 +75,11 @@ export async function openGate(config: Config, surroundings: Surroundings): Prom
     await ops?.close()
     throw thrown
   }
-  const watched = watchIssuers(keyIssuers(config.cluster), metrics, log)
+  const watched = watchIssuers(config.clusters.flatMap(keyIssuers), metrics, log)
   notReady = undefined
-  const { name } = cluster
+  const names = [...clusters.keys()]
   log.info(
-    { version, listening: door.addresses, ops: ops?.port, cluster: name },
+    { version, listening: door.addresses, ops: ops?.port, clusters: names },
     'the gate is open',
   )
   return {
@@ -88,29 +89,33 @@ export async function openGate(config: Config, surroundings: Surroundings): Prom
       notReady = 'closing'
       watched.stop()
       await door.close(why)
-      for (const issuer of issuers.values()) issuer.close()
-      cluster.management?.close()
+      for (const cluster of opened) cluster.close()
       await ops?.close()
       log.info('the gate is closed')
     },
   }
 }
 
-/** The cluster with what is kept open for it: the management role's session, and what it tells of roles. */
-function openCluster(
-  config: Config['cluster'],
-  now: () => number,
-): Cluster & { management: Management | undefined } {
-  const { node } = config
-  const management = config.management && openManagement(node, config.management)
+/** The cluster with what is kept open for it: its nodes, the management role's session, what that tells of roles. */
+function openCluster(config: ClusterConfig, now: () => number): Cluster & { close(): void } {
+  const { dialect, signIn, issuers } = config
+  const management = config.management && openManagement(config.nodes[0], config.management)
   // CockroachDB has none of PostgreSQL's attributes to ask for; by `forward` only tokens sign in.
-  const asks = node.dialect === 'postgresql' && node.signIn !== 'forward'
-  const powers = management && asks ? openPowers(management, now) : undefined
-  return { ...config, management, powers, ...openEnrolment(config, management, now) }
+  const asks = dialect === 'postgresql' && signIn !== 'forward'
+  return {
+    ...config,
+    nodes: openNodes(config.nodes),
+    powers: management && asks ? openPowers(management, now) : undefined,
+    ...openEnrolment(config, management, now),
+    close() {
+      for (const issuer of issuers.values()) issuer.close()
+      management?.close()
+    },
+  }
 }
 
 /** One that is open for its userinfo alone has no keys to fetch. */
-function keyIssuers({ issuers, trust }: Config['cluster']): Issuer[] {
+function keyIssuers({ issuers, trust }: ClusterConfig): Issuer[] {
   const sources = new Set<KeySource>(trust.keySources.values())
   return [...issuers.values()].filter((issuer) => sources.has(issuer))
 }

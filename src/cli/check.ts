@@ -2,7 +2,12 @@
  * `postern check`: a configuration file, looked at before a gate is opened with it. Every mistake at
  * once; or, in a file without any, what is unwise, and in one line what the gate would do.
  */
-import { type Inspected, inspectConfig, type ListenerConfig } from '../config/config.ts'
+import {
+  type ClusterConfig,
+  type Inspected,
+  inspectConfig,
+  type ListenerConfig,
+} from '../config/config.ts'
 import { listed } from '../config/mistakes.ts'
 import { warningsOf } from '../config/warnings.ts'
 import { Failure } from '../failure.ts'
@@ -27,16 +32,25 @@ export function check({ config: file, strict }: CheckOptions, world: World): voi
   throw new Failure('config_warnings', { values: { problem } })
 }
 
-function whatItDoes({ config: { listeners, cluster, ops }, file }: Inspected): string {
-  const { name, node, trust } = cluster
-  const issuers = trust.issuers.size === 0 ? '' : ` (${listed([...trust.issuers])})`
+function whatItDoes({ config: { listeners, clusters, ops }, file }: Inspected): string {
   return [
     `listens on ${listeners.map(listening).join(', ')}`,
     ...(ops === undefined ? [] : [`operators on ${address(ops)}`]),
-    `cluster ${name} (${node.dialect}) at ${node.name}${node.tls ? ' over TLS' : ''}, sign-in by ${node.signIn}`,
+    ...clusters.flatMap((cluster) => whatClusterDoes(cluster, file)),
+  ].join('; ')
+}
+
+function whatClusterDoes(
+  { name, dialect, signIn, nodes, trust }: ClusterConfig,
+  file: Inspected['file'],
+): string[] {
+  const issuers = trust.issuers.size === 0 ? '' : ` (${listed([...trust.issuers])})`
+  const places = nodes.map(({ name, tls }) => `${name}${tls ? ' over TLS' : ''}`)
+  return [
+    `cluster ${name} (${dialect}) at ${places.join(', ')}, sign-in by ${signIn}`,
     `${trust.enabled ? 'accepts tokens of' : 'accepts nobody; names'} ${count(trust.issuers.size, 'issuer')}${issuers} ${keysOf(name, file)}`,
     count(trust.identityMap.lineCount, 'identity map line'),
-  ].join('; ')
+  ]
 }
 
 /** Keys that stand in the file, and whether others are fetched. */

@@ -92,6 +92,7 @@ function addExplain(program: Command, world: World): void {
     .command('explain')
     .description('why a token, read from standard input, or a login of the past was refused')
     .option('--config <file>', 'the configuration file of the gate (for a token: postern.yaml)')
+    .option('--cluster <name>', 'the cluster, where the configuration has several', name)
     .option('--user <name>', 'who to sign in as (default: who the token may be)', name)
     .option('--at <time>', 'judge at this time: ISO 8601, or seconds since 1970', time)
     .option('--oauthbearer', 'as a PostgreSQL 18 client gives it, by OAUTHBEARER')
@@ -160,6 +161,7 @@ function addCluster(program: Command, world: World): void {
     .command('setup')
     .description('print what the nodes need, a block for each place, ready to paste')
     .requiredOption('--config <file>', 'the configuration file of the gate')
+    .option('--cluster <name>', 'the cluster, where the configuration has several', name)
     .option('--gate-address <address>', "the gate's address, as the nodes see it", gateAddress)
     .option('--os-user <name>', 'whom the gate runs as (default: who runs this)', name)
     .action((options: SetupOptions) => clusterSetup(options, world))
@@ -167,6 +169,7 @@ function addCluster(program: Command, world: World): void {
     .command('doctor')
     .description('try each step of a sign-in to the node, and say what is missing')
     .requiredOption('--config <file>', 'the configuration file of the gate')
+    .option('--cluster <name>', 'the cluster, where the configuration has several', name)
     .option(
       '--role <name>',
       'sign in as this role (default: one that the management role finds)',

@@ -5,27 +5,29 @@
 import { type Check, diagnose } from '../cluster/doctor.ts'
 import { type Block, setup } from '../cluster/setup.ts'
 import { Failure } from '../failure.ts'
-import { readConfig } from './serve.ts'
+import { oneCluster, readConfig } from './serve.ts'
 import { bold, type World } from './terminal.ts'
 
 export interface SetupOptions {
   config: string
+  cluster?: string
   gateAddress?: string
   osUser?: string
 }
 
 export interface DoctorOptions {
   config: string
+  cluster?: string
   role?: string
   database?: string
   osUser?: string
 }
 
 export function clusterSetup(options: SetupOptions, world: World): void {
-  const { cluster } = readConfig(options.config, world)
+  const cluster = oneCluster(readConfig(options.config, world), options.cluster)
   const { gateAddress, osUser = world.userName } = options
   const blocks: Block[] = [
-    ...setup(cluster, { gateAddress, osUser }),
+    ...setup({ ...cluster, node: cluster.nodes[0] }, { gateAddress, osUser }),
     { place: 'shell, here', lines: [`postern cluster doctor --config ${options.config}`] },
   ]
   for (const { place, lines } of blocks)
@@ -34,14 +36,18 @@ export function clusterSetup(options: SetupOptions, world: World): void {
 
 /** @throws Failure `doctor_found` */
 export async function clusterDoctor(options: DoctorOptions, world: World): Promise<void> {
-  const { cluster } = readConfig(options.config, world)
+  const cluster = oneCluster(readConfig(options.config, world), options.cluster)
   const { role, database, osUser = world.userName } = options
   const { now, stop } = world
   let found = 0
   try {
-    for await (const check of diagnose(cluster, { role, database, osUser, now, stop })) {
-      if (check.mark === 'bad') found++
-      world.stdout.write(told(check))
+    for (const node of cluster.nodes) {
+      if (cluster.nodes.length > 1) world.stdout.write(`${bold(world, node.name)}\n`)
+      const patient = { ...cluster, node }
+      for await (const check of diagnose(patient, { role, database, osUser, now, stop })) {
+        if (check.mark === 'bad') found++
+        world.stdout.write(told(check))
+      }
     }
   } catch (thrown) {
     if (stop.aborted) throw doctorFound('the doctor was stopped before it was done')

@@ -20,11 +20,12 @@ import { failureOf, type Login, type Settings } from './explanation_login.ts'
 import { findLogin } from './explanation_record.ts'
 import { toJson, toText } from './explanation_text.ts'
 import { readToken } from './explanation_token.ts'
-import { outsideOf, readText } from './serve.ts'
+import { oneCluster, outsideOf, readText } from './serve.ts'
 import type { World } from './terminal.ts'
 
 export interface ExplainOptions {
   config?: string
+  cluster?: string
   user?: string
   /** Milliseconds since the epoch. */
   at?: number
@@ -150,18 +151,22 @@ function openAudit(file: string, world: World): AsyncIterable<Uint8Array> {
 }
 
 /** @throws Failure `usage` where OAUTHBEARER is asked for and not offered. */
-function settingsOf(file: string, { oauthbearer }: ExplainOptions, world: World): Settings {
+function settingsOf(
+  file: string,
+  { oauthbearer, cluster: name }: ExplainOptions,
+  world: World,
+): Settings {
   const inspected = inspectConfig(file, readText(file, world), outsideOf(world))
-  const { cluster } = inspected.config
+  const cluster = oneCluster(inspected.config, name)
   const way = oauthbearer ? cluster.oauthbearer : cluster
   if (way === undefined)
     throw wrong(`${file} does not offer it: set server.oauthbearer_authentication.enabled: true`)
   const { trust, rules } = way
-  return { trust, rules, authorization: cluster.authorization, map: mapOf(inspected) }
+  return { trust, rules, authorization: cluster.authorization, map: mapOf(cluster.name, inspected) }
 }
 
-function mapOf({ config, file }: Inspected): string {
-  return file.clusters[config.cluster.name]?.['server.identity_map.configuration'] ?? ''
+function mapOf(cluster: string, { file }: Inspected): string {
+  return file.clusters[cluster]?.['server.identity_map.configuration'] ?? ''
 }
 
 function unreadable(file: string, problem: string): Failure {

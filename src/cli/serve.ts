@@ -1,7 +1,7 @@
 /** `postern serve`: opens the gate that a configuration file describes, until a signal ends it. */
 import { readFileSync, statSync } from 'node:fs'
 import { resolve } from 'node:path'
-import { type Config, parseConfig } from '../config/config.ts'
+import { type ClusterConfig, type Config, parseConfig } from '../config/config.ts'
 import type { Outside } from '../config/document.ts'
 import { Failure } from '../failure.ts'
 import { openGate } from '../gate.ts'
@@ -25,6 +25,20 @@ export async function serve({ config: file }: { config: string }, world: World):
 /** @throws Failure `config_unreadable` or `config_invalid` */
 export function readConfig(file: string, world: World): Config {
   return parseConfig(file, readText(file, world), outsideOf(world))
+}
+
+/**
+ * The cluster that a command is about.
+ * @throws Failure `usage` where there are several, and none of that name
+ */
+export function oneCluster({ clusters }: Config, name: string | undefined): ClusterConfig {
+  const [first, ...others] = clusters
+  const named = clusters.find((cluster) => cluster.name === name)
+  if (named !== undefined) return named
+  if (name === undefined && others.length === 0) return first
+  const names = clusters.map((cluster) => cluster.name).join(', ')
+  const problem = `say which cluster by --cluster: ${names}`
+  throw new Failure('usage', { values: { problem } })
 }
 
 /** @throws Failure `config_unreadable` */

@@ -34,10 +34,10 @@ export type Input = Readable & { isTTY?: boolean; setRawMode?(raw: boolean): unk
 
 /** Prints a failure; returns the exit code. */
 export function complain(world: World, thrown: unknown): number {
-  const { message, row, log, code } = asFailure(thrown)
+  const { message, row, hint, log, code } = asFailure(thrown)
   const text = code === 'internal_error' ? `${message}: ${log ?? ''}` : message
   world.stderr.write(code === 'config_invalid' ? `${text}\n` : `postern: ${text}\n`)
-  if (row.hint !== undefined) world.stderr.write(`hint: ${row.hint}\n`)
+  if (hint !== undefined) world.stderr.write(`hint: ${hint}\n`)
   return row.exit ?? 1
 }
 

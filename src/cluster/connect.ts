@@ -7,6 +7,7 @@ import { type Leg, LegEnded } from '../leg.ts'
 import type { Grant } from '../policy/decide.ts'
 import { dial } from './dial.ts'
 import type { Node } from './node.ts'
+import type { Nodes } from './nodes.ts'
 import { NodeRefused, type Opening, signIn } from './sign_in.ts'
 
 /** What the client's startup packet said beyond user and database; its own switches are cut. */
@@ -18,18 +19,39 @@ export interface SessionParameters {
   remoteAddress: string
 }
 
-export interface NodeSession {
+export interface SignedIn {
   leg: Leg
   opening: Opening
 }
 
-/** @throws Failure `node_unreachable`, `node_signin_failed`, `node_protocol`, `node_refused`, `role_refused` */
+export interface NodeSession extends SignedIn {
+  node: Node
+  /** The session is over: the node has one less. */
+  release(): void
+}
+
+/**
+ * The nodes are tried, best first, until one takes the session.
+ * @throws Failure `node_unreachable`, `node_signin_failed`, `node_protocol`, `node_refused`, `role_refused`
+ */
 export async function connect(
+  grant: Grant,
+  nodes: Nodes,
+  parameters: SessionParameters,
+  signal: AbortSignal,
+): Promise<NodeSession> {
+  const attempt = (node: Node) => connectTo(grant, node, parameters, signal)
+  const { value, node, release } = await nodes.reach(attempt, signal)
+  return { ...value, node, release }
+}
+
+/** This very node. @throws Failure, as `connect` */
+export async function connectTo(
   grant: Grant,
   node: Node,
   parameters: SessionParameters,
   signal: AbortSignal,
-): Promise<NodeSession> {
+): Promise<SignedIn> {
   const context = await node.certificates?.contextFor(grant.role)
   const leg = await dial(node, signal, context).catch((thrown: unknown) => {
     throw explained(thrown, grant, node)

@@ -1,6 +1,6 @@
 /**
  * One database of a cluster, as the gate reaches it: where it listens, whether TLS goes there, and
- * how the gate signs in. A cluster has one node for now.
+ * how the gate signs in.
  */
 import type { SecureContext } from 'node:tls'
 import type { Dialect } from '../wire/options.ts'

@@ -5,7 +5,7 @@
 import type { Leg } from '../leg.ts'
 import type { Grant } from '../policy/decide.ts'
 import { terminate } from '../wire/node_messages.ts'
-import { connect } from './connect.ts'
+import { connectTo } from './connect.ts'
 import type { Node } from './node.ts'
 import { query, type Row } from './query.ts'
 
@@ -36,7 +36,7 @@ export async function enter(
   database: string,
   signal: AbortSignal,
 ): Promise<Leg> {
-  const { leg } = await connect(grant(role, database), node, parameters(node), signal)
+  const { leg } = await connectTo(grant(role, database), node, parameters(node), signal)
   return leg
 }
 

@@ -2,7 +2,7 @@
  * A configuration file becomes a Config: narrow values that nobody has to check again. Everything
  * that can be wrong with the file is found here, all at once, each with its place.
  */
-import type { Node } from '../cluster/node.ts'
+import type { Node, SignIn } from '../cluster/node.ts'
 import { Failure } from '../failure.ts'
 import type { Trust } from '../identity/trust.ts'
 import type { Issuers } from '../issuers/issuers.ts'
@@ -10,10 +10,11 @@ import type { Rules } from '../policy/decide.ts'
 import type { Authorization } from '../policy/groups.ts'
 import type { Level } from '../telemetry/log.ts'
 import { type Challenge, configurationOf } from '../wire/oauthbearer.ts'
+import type { Dialect } from '../wire/options.ts'
 import { type Complaint, type ConfigDocument, type Outside, readDocument } from './document.ts'
 import { type ListenerTls, readListenerTls } from './listener_tls.ts'
 import { check } from './mistakes.ts'
-import { type Reading, readNode } from './nodes.ts'
+import { type Reading, readNodes } from './nodes.ts'
 import { readableSections, type Sections } from './readable.ts'
 import * as schema from './schema.ts'
 import { type Believed, readTrust } from './trust.ts'
@@ -22,27 +23,33 @@ import type { HostPort } from './values.ts'
 
 export interface Config {
   listeners: ListenerConfig[]
-  cluster: {
-    name: string
-    trust: Trust
-    rules: Rules
-    /** How PostgreSQL 18's own way of giving a token is judged, where it is offered. */
-    oauthbearer: { trust: Trust; rules: Rules; challenge: Challenge } | undefined
-    /** Those whose documents are fetched. */
-    issuers: Issuers
-    node: Node
-    /** Whom the gate asks about roles as, and `postern cluster doctor` looks around as. */
-    management: { role: string } | undefined
-    /** What becomes of groups, where anything does. */
-    authorization: Authorization | undefined
-    /** A user who is not there is made at the first sign-in. */
-    provisioning: boolean
-  }
+  /** In the order of the file; a client says which one where there are several. */
+  clusters: [ClusterConfig, ...ClusterConfig[]]
   limits: { connections: number; authenticationTimeoutMs: number }
   ops: HostPort | undefined
   log: { level: Level }
   /** `stdout` or the path of a file. */
   auditTo: string
+}
+
+/** What is one cluster's own: whom it believes, whom it lets in, where it is. */
+export interface ClusterConfig {
+  name: string
+  trust: Trust
+  rules: Rules
+  /** How PostgreSQL 18's own way of giving a token is judged, where it is offered. */
+  oauthbearer: { trust: Trust; rules: Rules; challenge: Challenge } | undefined
+  /** Those whose documents are fetched. */
+  issuers: Issuers
+  dialect: Dialect
+  signIn: SignIn
+  nodes: [Node, ...Node[]]
+  /** Whom the gate asks about roles as, and `postern cluster doctor` looks around as. */
+  management: { role: string } | undefined
+  /** What becomes of groups, where anything does. */
+  authorization: Authorization | undefined
+  /** A user who is not there is made at the first sign-in. */
+  provisioning: boolean
 }
 
 export interface ListenerConfig {
@@ -82,11 +89,10 @@ export function inspectConfig(name: string, text: string, outside: Outside): Ins
   // What is missing from outside is told once, not again for what stands in its place.
   const told = new Set(document.complaints.map(({ offset }) => offset))
   const complaints = [...document.complaints, ...found.filter(({ offset }) => !told.has(offset))]
-  const [cluster] = parts.clusters
-  if (!read.ok || complaints.length > 0 || cluster === undefined)
-    throw invalid(document, complaints)
+  const [first, ...others] = parts.clusters
+  if (!read.ok || complaints.length > 0 || first === undefined) throw invalid(document, complaints)
   return {
-    config: toConfig(read.value, parts.listeners, cluster, document),
+    config: toConfig(read.value, parts.listeners, [first, ...others], document),
     file: read.value,
     document,
   }
@@ -102,7 +108,7 @@ function readParts({ listeners, clusters }: Sections, reading: Reading) {
         : tcpListener(['listeners', index, 'tls'], listener, reading)
     }),
     clusters: Object.entries(clusters).map(([name, section]) => {
-      const node = readNode(name, section, reading)
+      const nodes = readNodes(name, section, reading)
       const believed = readTrust(name, section, reading)
       return {
         name,
@@ -110,7 +116,9 @@ function readParts({ listeners, clusters }: Sections, reading: Reading) {
         rules: rules(section),
         oauthbearer: oauthbearer(section, believed),
         issuers: believed.issuers,
-        node,
+        dialect: section.kind,
+        signIn: section.sign_in,
+        nodes,
         management: section.management,
         authorization: authorization(section),
         provisioning: section[PROVISIONING],
@@ -122,12 +130,12 @@ function readParts({ listeners, clusters }: Sections, reading: Reading) {
 function toConfig(
   file: schema.File,
   listeners: ListenerConfig[],
-  cluster: Config['cluster'],
+  clusters: Config['clusters'],
   document: ConfigDocument,
 ): Config {
   return {
     listeners,
-    cluster,
+    clusters,
     limits: {
       connections: file.limits.connections,
       authenticationTimeoutMs: file.limits.authentication_timeout,

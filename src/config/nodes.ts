@@ -32,15 +32,31 @@ export interface Reading {
   tellTo(complain: Reading['complain']): Reading
 }
 
-export function readNode(name: string, section: ClusterSection, reading: Reading): Node {
-  const [{ address, tls }] = section.nodes as [NodeSection]
+/** Every node of a cluster, which are all signed in to in one way. */
+export function readNodes(
+  name: string,
+  section: ClusterSection,
+  reading: Reading,
+): [Node, ...Node[]] {
   const path = ['clusters', name]
-  const host = 'path' in address ? '' : address.host
-  const nodeCa =
-    tls && reading.pem([...path, 'nodes', 0, 'tls', 'ca_file'], tls.ca_file, certificateProblem)
   // Read even where nothing is signed with them: a mistake in them is one all the same.
   const authority =
     section.certificate && readAuthority([...path, 'certificate'], section.certificate, reading)
+  const [first, ...others] = section.nodes as [NodeSection, ...NodeSection[]]
+  const read = (node: NodeSection, at: number) =>
+    readNode([...path, 'nodes', at], node, section, authority, reading)
+  return [read(first, 0), ...others.map((node, at) => read(node, at + 1))]
+}
+
+function readNode(
+  path: PropertyKey[],
+  { address, tls }: NodeSection,
+  section: ClusterSection,
+  authority: Authority | undefined,
+  reading: Reading,
+): Node {
+  const host = 'path' in address ? '' : address.host
+  const nodeCa = tls && reading.pem([...path, 'tls', 'ca_file'], tls.ca_file, certificateProblem)
   const certificates =
     section.sign_in === 'certificate' && authority && nodeCa !== undefined
       ? openRoleCertificates(authority, nodeCa, reading.now)
@@ -50,7 +66,7 @@ export function readNode(name: string, section: ClusterSection, reading: Reading
     address,
     tls:
       tls && nodeCa !== undefined
-        ? readTls([...path, 'nodes', 0, 'tls'], tls, host, nodeCa, reading)
+        ? readTls([...path, 'tls'], tls, host, nodeCa, reading)
         : undefined,
     signIn: section.sign_in,
     certificates,

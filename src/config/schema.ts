@@ -73,7 +73,7 @@ export const node = z.strictObject({
 
 export const clusterKeys = z.strictObject({
   kind: z.enum(['postgresql', 'cockroachdb']),
-  nodes: z.array(node).length(1, 'a cluster has exactly one node for now'),
+  nodes: z.array(node).min(1, 'name at least one node').max(1_000, 'name at most 1000 nodes'),
   sign_in: z.enum(['peer', 'certificate', 'trust', 'forward']),
   certificate: z.strictObject({ ca_cert: fileName, ca_key: fileName }).optional(),
   management: z.strictObject({ role: roleName }).optional(),
@@ -88,10 +88,7 @@ export const cluster = clusterKeys.superRefine(checkCluster, { when: readable(CO
 
 export const file = z.strictObject({
   listeners: z.array(listener).min(1, 'name at least one listener'),
-  clusters: z.record(z.string(), cluster).refine((all) => Object.keys(all).length === 1, {
-    error: 'name exactly one cluster for now',
-    when: readable([]),
-  }),
+  clusters: z.record(z.string(), cluster).superRefine(checkClusters, { when: readable([]) }),
   limits: section({
     connections: z.int().min(1, 'write a number of at least 1').default(10_000),
     authentication_timeout: timeout.default(15_000),
@@ -138,17 +135,35 @@ function readable(keys: readonly PropertyKey[]) {
   }
 }
 
+/** With several, a client names its own: in a host's first label, in `options`, before a database. */
+function checkClusters(clusters: Record<string, unknown>, context: z.RefinementCtx): void {
+  const complain = complainer(context)
+  const names = Object.keys(clusters)
+  if (names.length === 0) complain([], 'name at least one cluster')
+  if (names.length < 2) return
+  for (const name of names)
+    if (!CLUSTER_NAME.test(name))
+      complain([name], 'clients say its name in a host: write letters a-z, digits and -')
+}
+
+const CLUSTER_NAME = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/
+
 /** What no single key can know: keys that must agree with each other. */
 function checkCluster(section: z.output<typeof cluster>, context: z.RefinementCtx): void {
   const complain = complainer(context)
-  const [first] = section.nodes
-  if (first !== undefined) checkSignIn(section.sign_in, first, complain)
+  for (const [at, node] of section.nodes.entries())
+    checkSignIn(section.sign_in, node, (path, what) => complain(nodePath(path, at), what))
   if (section.sign_in === 'certificate' && section.certificate === undefined)
     complain(
       ['sign_in'],
       'certificate needs certificate: {ca_cert, ca_key}; make them by postern ca init',
     )
   checkTrust(section, complain)
+}
+
+/** What is said of `nodes` is said of the node's own place. */
+function nodePath([first = '', ...rest]: PropertyKey[], at: number): PropertyKey[] {
+  return first === 'nodes' ? [first, at, ...rest] : [first, ...rest]
 }
 
 function checkSignIn(signIn: SignIn, { address, tls }: NodeSection, complain: Complain): void {
@@ -174,7 +189,7 @@ function checkSignIn(signIn: SignIn, { address, tls }: NodeSection, complain: Co
   if (signIn === 'trust' && !here && tls === undefined)
     complain(['sign_in'], 'trust needs a node on this machine, or tls: {ca_file}')
   if (unix && tls !== undefined)
-    complain(['nodes', 0, 'tls'], 'a unix socket takes no TLS; leave it out')
+    complain(['nodes', 'tls'], 'a unix socket takes no TLS; leave it out')
 }
 
 function complainer(context: z.RefinementCtx): Complain {

@@ -4,7 +4,7 @@
  * Rule: a parameter that only a gate may set is cut or refused before anybody else reads it.
  */
 
-import type { Node } from '../cluster/node.ts'
+import type { SignIn } from '../cluster/node.ts'
 import { Failure } from '../failure.ts'
 import { normalizeUsername } from '../identity/username.ts'
 import type { Ask } from '../policy/decide.ts'
@@ -29,7 +29,10 @@ export interface Asked {
   minor: number
 }
 
-export function readAsk(startup: Startup, { dialect, signIn }: Node): Asked {
+export function readAsk(
+  startup: Startup,
+  { dialect, signIn }: { dialect: Dialect; signIn: SignIn },
+): Asked {
   const others =
     dialect === 'cockroachdb' ? folded(startup.parameters) : new Map(startup.parameters)
   if (others.has(REVIVAL_TOKEN))

@@ -15,13 +15,14 @@ import { openCancelKeys } from './cancel_keys.ts'
 import { type ClientTls, openClientTls } from './client_tls.ts'
 import type { Entrance } from './handshake.ts'
 import { type Bind, type Listener, listen } from './listener.ts'
+import type { Clusters } from './route.ts'
 import { type Cluster, serve } from './session.ts'
 
 export interface DoorParts {
   listeners: { bind: Bind; tls: ListenerTls | undefined; allowPlaintext: boolean }[]
   /** Calls back when one of the files has changed, until it is told to stop. */
   watch(files: readonly string[], changed: () => void): () => void
-  cluster: Cluster
+  clusters: Clusters<Cluster>
   /** This worker's number, and its line to the primary. */
   worker: number
   port: Port<ToPrimary, ToWorker>
@@ -74,7 +75,7 @@ export async function openDoor(parts: DoorParts): Promise<Door> {
 
 /** The sessions of this door, each with its place. */
 function openSessions(parts: DoorParts) {
-  const { port, cluster, log, now, limits } = parts
+  const { port, clusters, log, now, limits } = parts
   const cancelKeys = openCancelKeys(parts.worker)
   const live = new Map<Socket, { stop(why: Failure): void; over: Promise<void> }>()
   const forward = openCancelling(parts, cancelKeys.find)
@@ -95,7 +96,16 @@ function openSessions(parts: DoorParts) {
         stop = next
       }
       const { authenticationTimeoutMs } = limits
-      const about = { id, cluster, entrance, cancelKeys, cancel, log, now, authenticationTimeoutMs }
+      const about = {
+        id,
+        clusters,
+        entrance,
+        cancelKeys,
+        cancel,
+        log,
+        now,
+        authenticationTimeoutMs,
+      }
       const over = serve(socket, { ...about, tell: port.send, onStop }).catch((thrown: unknown) => {
         // Not even the refusal could be told: without a line in the log nobody goes on.
         socket.destroy()

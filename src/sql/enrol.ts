@@ -34,7 +34,7 @@ export interface EnrolmentParts {
   provisioning: boolean
   issuers: ReadonlyMap<string, Issuer>
   rules: Rules
-  node: { dialect: Dialect }
+  dialect: Dialect
 }
 
 /** Groups that userinfo named are good for this long: they are not the token's, and don't live as long. */
@@ -46,8 +46,7 @@ export function openEnrolment(
   management: Management | undefined,
   now: () => number,
 ): Enrolment {
-  const { authorization, issuers, rules } = parts
-  const { dialect } = parts.node
+  const { authorization, issuers, rules, dialect } = parts
   const foldCase = dialect === 'cockroachdb'
   if (management === undefined) return { enrol: async () => undefined }
   const named = { dialect, ownRoles: rules.ownRoles, roles: authorization?.roles ?? [] }

@@ -30,7 +30,6 @@ const IDENTITY_CHARACTERS_MAX = 256
 
 export interface Observers {
   id: string
-  cluster: { name: string; node: { name: string } }
   tell(message: ToPrimary): void
   log: Logger
   now(): number
@@ -47,6 +46,7 @@ export class Report {
   #tls: Encryption | null = null
   #decided = false
   #method: Method = 'jwt_token'
+  #node = ''
   #audiences: readonly string[] = []
   #identity: Identity | undefined
 
@@ -74,6 +74,11 @@ export class Report {
     connection.Database = cut(database ?? '')
     connection.ApplicationName = cut(parameters.get('application_name') ?? '')
     if (connection.Network === 'tcp') connection.Transport = this.#tls === null ? 'host' : 'hostssl'
+  }
+
+  /** Which cluster it meant. */
+  routed({ name }: { name: string }): void {
+    this.#connection.Cluster = name
   }
 
   /** What it asks for, in the cluster's spelling. */
@@ -114,10 +119,11 @@ export class Report {
   }
 
   /** Written before it is counted: a session that can't be written down was none. */
-  opened(): void {
+  opened(node: { name: string }): void {
+    this.#node = node.name
     this.#openedMs = this.#observers.now()
     const Duration = this.#openedMs - this.#startedMs
-    const Node = this.#observers.cluster.node.name
+    const Node = this.#node
     if (this.#identity !== undefined)
       this.#audit({ EventType: 'client_authentication_ok', ...this.#identity, Node, Duration })
     this.#count({ name: 'login', result: 'ok', seconds: Duration / 1000 })
@@ -165,9 +171,9 @@ export class Report {
   }
 
   /** What the client is told: the failure's sentence, and the way to its line in the log. */
-  refusal({ row, message, detail }: Failure): Said {
+  refusal({ row, message, detail, hint: todo }: Failure): Said {
     const request = `request id: ${this.#observers.id}`
-    const hint = row.hint === undefined ? request : `${row.hint}\n${request}`
+    const hint = todo === undefined ? request : `${todo}\n${request}`
     return { severity: 'FATAL', sqlstate: row.sqlstate, message, detail, hint }
   }
 
@@ -182,7 +188,6 @@ export class Report {
     Result: Decision['Result'],
     what: Pick<Decision, 'Failure' | 'Why' | 'Detail' | 'Role'>,
   ): void {
-    const { node } = this.#observers.cluster
     this.#decided = true
     this.#audit({
       EventType: 'login_decision',
@@ -192,7 +197,6 @@ export class Report {
       Tls: this.#tls,
       Token: this.token,
       AcceptedAudiences: this.#audiences,
-      Node: node.name,
     })
   }
 
@@ -206,7 +210,7 @@ export class Report {
   }
 }
 
-function describe(socket: Socket, { id, cluster }: Observers): Connection {
+function describe(socket: Socket, { id }: Observers): Connection {
   const { remoteAddress: address, remotePort: port, remoteFamily: family } = socket
   const tcp = address !== undefined && port !== undefined
   return {
@@ -214,7 +218,7 @@ function describe(socket: Socket, { id, cluster }: Observers): Connection {
     Network: tcp ? 'tcp' : 'unix',
     RemoteAddress: tcp ? `${family === 'IPv6' ? `[${address}]` : address}:${port}` : '',
     Transport: tcp ? 'host' : 'local',
-    Cluster: cluster.name,
+    Cluster: '',
     User: '',
     Database: '',
     ApplicationName: '',

@@ -5,7 +5,8 @@
  */
 import type { Socket } from 'node:net'
 import { connect, type NodeSession } from '../cluster/connect.ts'
-import type { Node } from '../cluster/node.ts'
+import type { SignIn } from '../cluster/node.ts'
+import type { Nodes } from '../cluster/nodes.ts'
 import type { Powers } from '../cluster/powers.ts'
 import { asFailure, Failure } from '../failure.ts'
 import { Leg, LegEnded } from '../leg.ts'
@@ -13,6 +14,7 @@ import type { ToPrimary } from '../peers/messages.ts'
 import type { Grant } from '../policy/decide.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Challenge } from '../wire/oauthbearer.ts'
+import type { Dialect } from '../wire/options.ts'
 import { AUTHENTICATION_OK, backendKeyData, errorResponse } from '../wire/server_messages.ts'
 import type { Startup } from '../wire/startup.ts'
 import { readAsk } from './ask.ts'
@@ -22,14 +24,17 @@ import { type Entrance, handshake } from './handshake.ts'
 import { identify, type Way } from './identify.ts'
 import { type Ended, Relay } from './relay.ts'
 import { Report } from './report.ts'
+import { type Clusters, route, serverName } from './route.ts'
 import { within } from './within.ts'
 
 /** A cluster as the door sees it: whom it believes, whom it lets in, where it is. */
 export interface Cluster extends Way, Enrolment {
   name: string
+  dialect: Dialect
+  signIn: SignIn
   /** PostgreSQL 18's own way to give a token, where it is offered. */
   oauthbearer: (Way & { challenge: Challenge }) | undefined
-  node: Node
+  nodes: Nodes
   /** Tells of roles that may do more than a user, where there is a management role to ask. */
   powers: Powers | undefined
 }
@@ -38,7 +43,8 @@ export interface Cluster extends Way, Enrolment {
 export interface SessionParts {
   /** Names the session in every event, and in the HINT of every refusal. */
   id: string
-  cluster: Cluster
+  /** One of them is the client's, as it says. */
+  clusters: Clusters<Cluster>
   entrance: Entrance
   cancelKeys: CancelKeys
   /** Takes a CancelRequest's key; resolves when the node has it, or never will. */
@@ -65,9 +71,12 @@ export async function serve(socket: Socket, parts: SessionParts): Promise<void> 
     const hello = await handshake(client, parts.entrance)
     // Closed only then: a client takes the end for "done", and sends its next statement.
     if (hello.kind === 'cancel') return await parts.cancel(hello.key)
-    const session = await admit(client, hello.startup, report, parts, login.signal)
+    report.hello(hello.startup, client.socket)
+    const { cluster, startup } = route(hello.startup, serverName(client.socket), parts.clusters)
+    report.routed(cluster)
+    const session = await admit(client, startup, report, { ...parts, cluster }, login.signal)
     clearTimeout(timer)
-    await attend(client, session, hello.startup.minor, report, parts)
+    await attend(client, session, startup.minor, report, parts)
   } catch (thrown) {
     refuse(client, thrown, report)
   } finally {
@@ -85,12 +94,11 @@ async function admit(
   client: Leg,
   startup: Startup,
   report: Report,
-  parts: SessionParts,
+  parts: SessionParts & { cluster: Cluster },
   signal: AbortSignal,
 ): Promise<NodeSession> {
   const { cluster } = parts
-  report.hello(startup, client.socket)
-  const asked = readAsk(startup, cluster.node)
+  const asked = readAsk(startup, cluster)
   report.asked(asked.ask)
   const { grant, token } = await identify(client, asked, report, { ...parts, signal })
   await within(signal, withholdPowers(grant, cluster))
@@ -98,8 +106,8 @@ async function admit(
   report.granted(grant)
   const parameters = { ...asked, remoteAddress: report.remoteAddress }
   // The token dies here, unless the node is to judge it again.
-  const leave = cluster.node.signIn === 'forward' ? { ...grant, token } : grant
-  return await connect(leave, cluster.node, parameters, signal)
+  const leave = cluster.signIn === 'forward' ? { ...grant, token } : grant
+  return await connect(leave, cluster.nodes, parameters, signal)
 }
 
 /** A role that is, or inherits, a superuser and its kin is not to be had for a token. */
@@ -119,20 +127,20 @@ async function withholdPowers({ role }: Grant, { powers, rules }: Cluster): Prom
 /** The session itself, from the node's greeting to the end of either side. */
 async function attend(
   client: Leg,
-  { leg: node, opening }: NodeSession,
+  { node, leg, opening, release }: NodeSession,
   minor: number,
   report: Report,
-  { cluster, cancelKeys, onStop }: SessionParts,
+  { cancelKeys, onStop }: SessionParts,
 ): Promise<void> {
-  const target = opening.cancelKey && { node: cluster.node, key: opening.cancelKey }
+  const target = opening.cancelKey && { node, key: opening.cancelKey }
   const cancel = target && cancelKeys.issue(target, minor)
   try {
     client.send(AUTHENTICATION_OK)
     client.send(opening.messages)
     if (cancel !== undefined) client.send(backendKeyData(cancel.key))
-    report.opened()
+    report.opened(node)
     client.send(opening.readyForQuery)
-    const relay = new Relay(client, node)
+    const relay = new Relay(client, leg)
     onStop((why) => relay.stop(why))
     const ended = await relay.ended
     // Before the report: what that may throw is not to be said in the middle of a message.
@@ -140,7 +148,8 @@ async function attend(
     report.ended(ended, relay.bytes)
   } finally {
     cancel?.revoke()
-    node.close()
+    leg.close()
+    release()
   }
 }
 

@@ -60,7 +60,6 @@ export interface Decision {
   /** The audiences that the cluster accepts. */
   AcceptedAudiences: readonly string[]
   Role: string
-  Node: string
 }
 
 /** A user that the gate makes, and roles whose member it makes a user, or makes no more. */

@@ -165,7 +165,7 @@ limits: {connections: none}
     {
       name: 'do not come from the place of another: a node that is none',
       change: ['[{address: /run/pg/.s.PGSQL.5432}]', '[]'],
-      says: ['7:12: a cluster has exactly one node for now'],
+      says: ['7:12: name at least one node'],
     },
     {
       name: 'that keys have together come with those of files',

@@ -150,9 +150,8 @@ describe('what goes with it', () => {
     ['certificate', ', sslnegotiation: direct', true],
     ['trust', ', sslnegotiation: direct', true],
   ])('%s%s', (signIn, more, direct) => {
-    const { node } = parse(
-      written({ signIn, node: NODE.replace('ca.crt', `ca.crt${more}`) }),
-    ).cluster
+    const [node] = parse(written({ signIn, node: NODE.replace('ca.crt', `ca.crt${more}`) }))
+      .clusters[0].nodes
     expect(node).toMatchObject({ signIn, tls: { direct, serverName: 'db.test' } })
     // Where the node is to ask nothing, it is shown nothing.
     expect(node.certificates === undefined).toBe(signIn !== 'certificate')

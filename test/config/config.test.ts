@@ -18,24 +18,28 @@ describe('a good file', () => {
           allowPlaintext: false,
         },
       ],
-      cluster: {
-        name: 'main',
-        trust: { enabled: false, claim: '', requireExpiry: true, clockToleranceMs: 0 },
-        node: {
-          name: '/run/pg/.s.PGSQL.5432',
-          address: { path: '/run/pg/.s.PGSQL.5432' },
-          tls: undefined,
-          signIn: 'peer',
-          dialect: 'postgresql',
-          connectTimeoutMs: 5_000,
+      clusters: [
+        {
+          name: 'main',
+          trust: { enabled: false, claim: '', requireExpiry: true, clockToleranceMs: 0 },
+          nodes: [
+            {
+              name: '/run/pg/.s.PGSQL.5432',
+              address: { path: '/run/pg/.s.PGSQL.5432' },
+              tls: undefined,
+              signIn: 'peer',
+              dialect: 'postgresql',
+              connectTimeoutMs: 5_000,
+            },
+          ],
         },
-      },
+      ],
       limits: { connections: 10_000, authenticationTimeoutMs: 15_000 },
       ops: undefined,
       log: { level: 'info' },
       auditTo: 'stdout',
     })
-    const { trust, rules } = config.cluster
+    const { trust, rules } = config.clusters[0]
     const sizes = [trust.issuers.size, trust.keySources.size, rules.audiences.size]
     expect(sizes).toEqual([0, 0, 0])
     expect([rules.allowRoles.size, rules.replicationRoles.size]).toEqual([0, 0])
@@ -43,7 +47,7 @@ describe('a good file', () => {
   })
 
   test('may say everything', () => {
-    const { listeners, cluster, limits, ops, log, auditTo } = parse(`
+    const { listeners, clusters, limits, ops, log, auditTo } = parse(`
 listeners:
   - {address: '[::1]:5432', allow_plaintext: true}
   - {directory: /run/postern, port: 5433, mode: '0700'}
@@ -84,7 +88,9 @@ audit: {to: logs/audit.log}
         allowPlaintext: true,
       },
     ])
-    const { trust, rules, node } = cluster
+    const [cluster] = clusters
+    const { trust, rules } = cluster
+    const [node] = cluster.nodes
     expect(node).toMatchObject({ name: 'db.test:26257', tls: { serverName: 'node' } })
     expect(node).toMatchObject({ connectTimeoutMs: 60_000, dialect: 'cockroachdb' })
     expect(rules).toEqual({
@@ -122,7 +128,9 @@ audit: {to: logs/audit.log}
 
   test('takes a node by its host where no name of the certificate is given', () => {
     const tls = GOOD.replace('/run/pg/.s.PGSQL.5432', 'db.test:5432, tls: {ca_file: chain.crt}')
-    expect(parse(tls.replace('sign_in: peer', 'sign_in: trust')).cluster.node).toMatchObject({
+    expect(
+      parse(tls.replace('sign_in: peer', 'sign_in: trust')).clusters[0].nodes[0],
+    ).toMatchObject({
       tls: { serverName: 'db.test' },
     })
   })
@@ -130,7 +138,7 @@ audit: {to: logs/audit.log}
 
 describe('values from elsewhere', () => {
   const audienceOf = (value: string) => [
-    ...parse(good(`    server.jwt_authentication.audience: ${value}`)).cluster.rules.audiences,
+    ...parse(good(`    server.jwt_authentication.audience: ${value}`)).clusters[0].rules.audiences,
   ]
 
   test.each<[string, string[]]>([
@@ -158,12 +166,12 @@ describe('values from elsewhere', () => {
     const text = good(
       '    server.jwt_authentication.audience: &a {file: audience}\n    allow_roles: [*a]',
     )
-    expect(parse(text).cluster.rules.allowRoles).toEqual(new Set(['from-a-file']))
+    expect(parse(text).clusters[0].rules.allowRoles).toEqual(new Set(['from-a-file']))
   })
 
   test('a map from a file', () => {
     const text = good('    server.identity_map.configuration: {file: sub/map}')
-    expect(parse(text).cluster.trust.identityMap.lookup('iss', 'a').users).toEqual(['b'])
+    expect(parse(text).clusters[0].trust.identityMap.lookup('iss', 'a').users).toEqual(['b'])
   })
 
   test.each<[string, string[]]>([

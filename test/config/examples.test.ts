@@ -41,7 +41,7 @@ describe.each(exampleNames)('%s', (name) => {
   })
 
   it('lets somebody in: an issuer, an audience, keys, rules', () => {
-    const { trust, rules } = inspected.config.cluster
+    const { trust, rules } = inspected.config.clusters[0]
     expect(trust.enabled).toBe(true)
     expect([...trust.keySources.keys()]).toEqual([...trust.issuers])
     expect(rules.audiences.size).toBe(1)
@@ -49,7 +49,7 @@ describe.each(exampleNames)('%s', (name) => {
   })
 
   it('shows a token as it believes it', () => {
-    const { trust, rules } = inspected.config.cluster
+    const { trust, rules } = inspected.config.clusters[0]
     const shown = comment(text)
     for (const issuer of trust.issuers) expect(shown).toContain(`{"iss": "${issuer}"`)
     for (const audience of rules.audiences)

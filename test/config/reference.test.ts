@@ -105,7 +105,7 @@ describe('the file', () => {
     })
 
   test('is a configuration as it stands, which lets nobody in', () => {
-    const { trust, rules } = read(text).cluster
+    const { trust, rules } = read(text).clusters[0]
     expect(trust.enabled).toBe(false)
     expect([trust.issuers.size, trust.keySources.size, rules.audiences.size]).toEqual([0, 0, 0])
   })
@@ -113,9 +113,9 @@ describe('the file', () => {
   test('is one with every key, under either name of the issuers', () => {
     const long = read(uncommented(new RegExp(`#${ALIAS}: `)))
     const short = read(uncommented(new RegExp(`#${ALIAS}\\.configuration: `)))
-    expect(long.cluster.trust.issuers).toEqual(new Set(['https://issuer.example.com']))
-    expect(short.cluster.trust.issuers).toEqual(long.cluster.trust.issuers)
-    expect([...long.cluster.trust.keySources.keys()]).toEqual(['https://issuer.example.com'])
+    expect(long.clusters[0].trust.issuers).toEqual(new Set(['https://issuer.example.com']))
+    expect(short.clusters[0].trust.issuers).toEqual(long.clusters[0].trust.issuers)
+    expect([...long.clusters[0].trust.keySources.keys()]).toEqual(['https://issuer.example.com'])
     expect(long.ops).toEqual({ host: '127.0.0.1', port: 8080 })
   })
 

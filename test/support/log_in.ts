@@ -58,7 +58,7 @@ export function clusterOf(settings: Claims) {
       throw new Error('no files here')
     },
   }
-  return parseConfig('postern.yaml', text, nothing).cluster
+  return parseConfig('postern.yaml', text, nothing).clusters[0]
 }
 
 /** As `identify` and `permit` of sql/session.ts, without the socket. */
@@ -69,10 +69,10 @@ export async function logIn({
   nowMs,
   replication,
 }: Login): Promise<Outcome> {
-  const { trust, rules, node } = clusterOf(settings)
+  const { trust, rules, dialect, signIn } = clusterOf(settings)
   const startup = { minor: 0, user, database: undefined, options: undefined, replication }
   try {
-    const { ask } = readAsk({ ...startup, parameters: new Map() }, node)
+    const { ask } = readAsk({ ...startup, parameters: new Map() }, { dialect, signIn })
     const principal = await authenticate(new Secret(token), trust, nowMs ?? NOW * 1000)
     const decision = decide(principal, ask, rules)
     if (!decision.granted) throw new Failure(decision.denial.code, decision.denial)
