@@ -104,6 +104,12 @@ export const FAILURES = {
     level: 'debug',
     say: 'OAuth bearer authentication failed for user "{user}"',
   },
+  not_a_token: {
+    ...credentials,
+    sqlstate: '28P01',
+    say: 'password authentication failed for user {user}',
+    hint: 'this gate takes tokens: give one as the password',
+  },
   password_authentication_failed: {
     ...credentials,
     sqlstate: '28P01',
@@ -127,6 +133,11 @@ export const FAILURES = {
     sqlstate: '42622',
     say: 'the {what} name is longer than 63 bytes',
     hint: 'the database would cut it short: let server.identity_map.configuration map it to a shorter one',
+  },
+  channel_binding_lost: {
+    ...credentials,
+    say: 'SCRAM channel binding negotiation error',
+    hint: 'connect with channel_binding=disable: a gate stands between your connection and the database',
   },
   encryption_required: {
     ...protocol,
@@ -163,6 +174,12 @@ export const FAILURES = {
     level: 'info',
     say: 'invalid length of startup packet',
   },
+  proxy_header: {
+    ...protocol,
+    silent: true,
+    level: 'warn',
+    say: 'invalid PROXY protocol header: {problem}',
+  },
   invalid_startup: { ...protocol, say: 'invalid startup packet layout: {problem}' },
   unsupported_protocol: {
     ...protocol,
@@ -193,6 +210,17 @@ export const FAILURES = {
     level: 'warn',
     say: 'sorry, too many clients already',
   },
+  too_many_from_address: {
+    ...protocol,
+    sqlstate: '53300',
+    level: 'warn',
+    say: 'too many connections from this address',
+  },
+  too_many_sessions: {
+    ...authorization,
+    sqlstate: '53300',
+    say: 'too many connections for role "{user}"',
+  },
 
   // The node.
   node_unreachable: {
@@ -217,6 +245,19 @@ export const FAILURES = {
     level: 'info',
     say: 'terminating connection due to administrator command',
   },
+  token_expired: {
+    ...node,
+    sqlstate: '57P01',
+    level: 'info',
+    say: 'terminating connection because the token has expired',
+    hint: 'sign in again with a fresh token',
+  },
+  idle_timeout: {
+    ...node,
+    sqlstate: '57P05',
+    level: 'info',
+    say: 'terminating connection due to idle-session timeout',
+  },
   not_ready: { ...node, sqlstate: '57P03', level: 'debug', say: '{problem}', http: 503 },
   internal_error: { ...node, sqlstate: 'XX000', say: 'internal error' },
 
@@ -227,6 +268,7 @@ export const FAILURES = {
   config_invalid: { ...usage, say: '{problems}', exit: 2 },
   config_warnings: { ...usage, level: 'warn', say: '{problem}', exit: 1 },
   cannot_listen: { ...usage, say: 'cannot listen on {address}: {problem}', exit: 1 },
+  workers_failed: { ...usage, say: 'the worker processes do not stay up: {problem}', exit: 1 },
   ca_failed: { ...usage, say: '{problem}', exit: 1 },
   doctor_found: { ...usage, say: '{problem}', exit: 1 },
   explain_refused: { ...usage, level: 'info', say: '{problem}', exit: 1 },
@@ -235,8 +277,19 @@ export const FAILURES = {
 
 export type FailureCode = keyof typeof FAILURES
 
+/** What a client is told while its session goes on; no failure. */
+export const TOKEN_EXPIRES_SOON = '01000'
+
 /** A node's own SQLSTATEs after which the gate knows another way. */
-export const NODE_SAYS = { syntax: '42601' } as const
+export const NODE_SAYS = {
+  syntax: '42601',
+  shuttingDown: '57P01',
+  crashed: '57P02',
+  notNow: '57P03',
+} as const
+
+/** HTTP statuses of a node's health page. */
+export const HEALTH_SAYS = { ready: 200, notReady: 503 } as const
 
 export interface FailureParts {
   /** Fills the `{name}`s of the row's sentence. */

@@ -1,23 +1,23 @@
 /**
  * A running gate: configuration becomes parts, parts become doors. Doors open in order and close in
- * reverse. The primary (audit writer, metrics) and the worker (sessions) meet at a port; with one
- * process they are both here.
+ * reverse. The primary is here (audit writer, metrics, operators' door, issuers); its workers, which have
+ * the sessions, are in processes of their own, or there is one and it is here as well.
  */
-import { openManagement } from './cluster/management.ts'
-import { openNodes } from './cluster/nodes.ts'
-import { openPowers } from './cluster/powers.ts'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { isDeepStrictEqual } from 'node:util'
 import type { ClusterConfig, Config } from './config/config.ts'
-import type { Failure } from './failure.ts'
+import { asFailure, type Failure } from './failure.ts'
 import type { KeySource } from './identity/key_source.ts'
 import type { Issuer } from './issuers/issuer.ts'
-import { type OpsDoor, openOps } from './ops/ops.ts'
-import { localPorts } from './peers/port.ts'
-import { type Door, openDoor } from './sql/door.ts'
-import { openEnrolment } from './sql/enrol.ts'
+import { openOps } from './ops/ops.ts'
+import type { ToPrimary, ToWorker } from './peers/messages.ts'
+import type { Link } from './peers/processes.ts'
+import { sockets } from './sql/door.ts'
 import type { Bind } from './sql/listener.ts'
-import type { Cluster } from './sql/session.ts'
 import { type DestinationStream, type Logger, openAudit, openLog } from './telemetry/log.ts'
 import { type Metrics, openMetrics } from './telemetry/metrics.ts'
+import { openWorker } from './worker.ts'
+import { openWorkers, type Workers } from './workers.ts'
 
 export interface Surroundings {
   version: string
@@ -27,91 +27,179 @@ export interface Surroundings {
   watch(files: readonly string[], changed: () => void): () => void
   logTo: DestinationStream
   auditTo: DestinationStream
+  /** How workers get processes of their own; without it there is one process, whatever is configured. */
+  processes?: { processors: number; start(): Link<ToWorker, ToPrimary> } | undefined
 }
 
 export interface Gate {
   /** In the order of `listeners`. */
   addresses: Bind[]
   opsPort: number | undefined
+  /** Resolves where the gate can't go on by itself; close it then. */
+  broken: Promise<Failure>
+  /**
+   * For whom comes from now on; live sessions go on. Where `read` throws, everything stays as it is,
+   * and the log says why.
+   */
+  reload(read: (previous: Config) => Config): void
+  /** Fresh worker processes in the place of those that there are; no session is lost. */
+  replaceWorkers(): Promise<void>
+  /** Lets nobody new in, and ends each session when it has nothing under way, as far as the grace goes. */
+  drain(why: Failure): Promise<void>
   /** Ends every session with the reason. */
   close(why: Failure): Promise<void>
 }
 
-const THE_ONLY_WORKER = 0
 const REFRESH_MS = 5_000
 
-/** @throws Failure `cannot_listen` */
+/** @throws Failure `cannot_listen`, `workers_failed` */
 export async function openGate(config: Config, surroundings: Surroundings): Promise<Gate> {
-  const { now, version } = surroundings
-  const log = openLog(surroundings.logTo, config.log.level, now)
-  const audit = openAudit(surroundings.auditTo, THE_ONLY_WORKER, now)
-  const metrics = openMetrics(version)
-  const ports = localPorts()
-  ports.primary.hear((message) => {
-    if (message.kind === 'audit') audit.write(message.event)
-    else if (message.kind === 'metric') metrics.count(message.metric)
-    else metrics.count({ name: 'cancel', result: 'unknown' })
-  })
-
-  const opened = config.clusters.map((cluster) => openCluster(cluster, now))
-  const clusters = new Map(opened.map((cluster) => [cluster.name, cluster]))
-
+  const primary = openPrimary(config, surroundings)
+  const { log, metrics, broken } = primary
   let notReady: string | undefined = 'starting'
-  const ops: OpsDoor | undefined =
-    config.ops && (await openOps(config.ops, { metrics, notReady: () => notReady }))
-  let door: Door
-  try {
-    door = await openDoor({
-      listeners: config.listeners,
-      watch: surroundings.watch,
-      clusters,
-      worker: THE_ONLY_WORKER,
-      port: ports.worker,
-      log,
-      now,
-      limits: config.limits,
-    })
-  } catch (thrown) {
+  const ops = config.ops && (await openOps(config.ops, { metrics, notReady: () => notReady }))
+  const workers = await openAll(config, primary, surroundings).catch(async (thrown: unknown) => {
     await ops?.close()
     throw thrown
-  }
-  const watched = watchIssuers(config.clusters.flatMap(keyIssuers), metrics, log)
+  })
+  const watched = watchIssuers(() => primary.config().clusters.flatMap(keyIssuers), metrics, log)
   notReady = undefined
-  const names = [...clusters.keys()]
-  log.info(
-    { version, listening: door.addresses, ops: ops?.port, clusters: names },
-    'the gate is open',
-  )
+  const { addresses } = workers
+  const { version } = surroundings
+  const about = { version, listening: addresses, ops: ops?.port, clusters: names(config) }
+  log.info(about, 'the gate is open')
   return {
-    addresses: door.addresses,
+    addresses,
     opsPort: ops?.port,
+    broken: broken.promise,
+    reload(read) {
+      try {
+        const before = primary.config()
+        const next = primary.renew(read(before))
+        for (const what of fixed(before, next))
+          log.warn(`${what} stays as it is until the gate is started again`)
+        workers.renew(next)
+        log.info({ clusters: names(next) }, 'the configuration was read again')
+        log.level = next.log.level
+      } catch (thrown) {
+        for (const problem of asFailure(thrown).message.split('\n'))
+          log.error(`the configuration in use is kept: ${problem}`)
+      }
+    },
+    async replaceWorkers() {
+      try {
+        await workers.replace()
+        log.info('the workers are fresh ones')
+      } catch (thrown) {
+        log.error(`the workers are kept: ${asFailure(thrown).message}`)
+      }
+    },
+    async drain(why) {
+      const { graceMs } = primary.config().shutdown
+      if (graceMs === 0) return
+      notReady = 'closing'
+      log.info({ grace: graceMs }, 'the gate is closing: sessions may finish what they do')
+      const inTime = new AbortController()
+      const late = sleep(graceMs, undefined, { signal: inTime.signal, ref: false })
+      await Promise.race([workers.drain(why), late])
+      inTime.abort()
+    },
     async close(why) {
       notReady = 'closing'
       watched.stop()
-      await door.close(why)
-      for (const cluster of opened) cluster.close()
+      await workers.close(why)
+      for (const { issuers } of primary.config().clusters)
+        for (const issuer of issuers.values()) issuer.close()
       await ops?.close()
       log.info('the gate is closed')
     },
   }
 }
 
-/** The cluster with what is kept open for it: its nodes, the management role's session, what that tells of roles. */
-function openCluster(config: ClusterConfig, now: () => number): Cluster & { close(): void } {
-  const { dialect, signIn, issuers } = config
-  const management = config.management && openManagement(config.nodes[0], config.management)
-  // CockroachDB has none of PostgreSQL's attributes to ask for; by `forward` only tokens sign in.
-  const asks = dialect === 'postgresql' && signIn !== 'forward'
+/** What there is one of, however many workers there are. */
+function openPrimary(config: Config, { logTo, auditTo, now, version }: Surroundings) {
+  const metrics = openMetrics(version)
+  let current = config
   return {
-    ...config,
-    nodes: openNodes(config.nodes),
-    powers: management && asks ? openPowers(management, now) : undefined,
-    ...openEnrolment(config, management, now),
-    close() {
-      for (const issuer of issuers.values()) issuer.close()
-      management?.close()
+    log: openLog(logTo, config.log.level, now),
+    metrics,
+    count: (metric: Parameters<Metrics['count']>[0]) => metrics.count(metric),
+    /** @param worker - the number of whose line it is */
+    audit: openAudit(auditTo, now),
+    broken: Promise.withResolvers<Failure>(),
+    config: () => current,
+    renew(next: Config): Config {
+      current = next
+      return next
     },
   }
+}
+
+type PrimaryParts = ReturnType<typeof openPrimary>
+
+async function openAll(
+  config: Config,
+  primary: PrimaryParts,
+  surroundings: Surroundings,
+): Promise<Workers> {
+  const { processes } = surroundings
+  const wanted = config.workers === 'auto' ? processes?.processors : config.workers
+  if (processes === undefined || wanted === undefined || wanted === 1)
+    return await openHere(config, primary, surroundings)
+  const { log, audit, count, broken } = primary
+  return await openWorkers({
+    start: processes.start,
+    count: wanted,
+    source: () => primary.config().source,
+    issuer: (cluster, name) =>
+      primary
+        .config()
+        .clusters.find((each) => each.name === cluster)
+        ?.issuers.get(name),
+    audit,
+    metric: count,
+    logLine: (line) => void surroundings.logTo.write(line),
+    log,
+    elapsed: () => performance.now(),
+    failed: broken.resolve,
+  })
+}
+
+/** One worker, in this process. */
+async function openHere(
+  config: Config,
+  { audit, count, log }: PrimaryParts,
+  { now, watch }: Surroundings,
+): Promise<Workers> {
+  const number = 0
+  const worker = await openWorker(config, {
+    number,
+    primary: {
+      audit: async (event) => audit(number, event),
+      count,
+      cancel: () => count({ name: 'cancel', result: 'unknown' }),
+    },
+    log,
+    now,
+    watch,
+    elsewhere: () => 0,
+  })
+  return { ...worker, replace: async () => log.warn('there are no worker processes: workers is 1') }
+}
+
+function names({ clusters }: Config): string[] {
+  return clusters.map(({ name }) => name)
+}
+
+/** What can't be another one in a gate that runs, where the file says so. */
+function fixed(now: Config, next: Config): string[] {
+  const compared: [string, unknown, unknown][] = [
+    ['listeners', sockets(now.listeners), sockets(next.listeners)],
+    ['ops.listen', now.ops, next.ops],
+    ['audit.to', now.auditTo, next.auditTo],
+    ['workers', now.workers, next.workers],
+  ]
+  return compared.filter(([, one, other]) => !isDeepStrictEqual(one, other)).map(([what]) => what)
 }
 
 /** One that is open for its userinfo alone has no keys to fetch. */
@@ -121,11 +209,11 @@ function keyIssuers({ issuers, trust }: ClusterConfig): Issuer[] {
 }
 
 /** Keys are fetched before they are needed, from the start on; a new trouble is told once. */
-function watchIssuers(issuers: readonly Issuer[], metrics: Metrics, log: Logger) {
-  metrics.watch(() => issuers.map((issuer) => issuer.status()))
+function watchIssuers(issuers: () => readonly Issuer[], metrics: Metrics, log: Logger) {
+  metrics.watch(() => issuers().map((issuer) => issuer.status()))
   const told = new Map<string, string | undefined>()
   const look = () => {
-    for (const each of issuers) {
+    for (const each of issuers()) {
       each.refreshAhead()
       const { issuer, lastError } = each.status()
       if (lastError !== undefined && lastError !== told.get(issuer)) log.warn({ issuer }, lastError)

@@ -7,6 +7,7 @@ import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import { Failure } from './failure.ts'
 import { type Frame, Framing } from './wire/framing.ts'
+import { decodeProxyHeader, type Peer, PROXY_HEADER_BYTES_MAX } from './wire/proxy_header.ts'
 
 export type Side = 'client' | 'node'
 
@@ -62,6 +63,13 @@ export class Leg {
     this.#signal = signal
     signal.addEventListener('abort', this.#expire, { once: true })
     this.#listen(socket)
+  }
+
+  /** What the proxy in front says of the client; undefined where it says nothing. */
+  async proxyHeader(): Promise<Peer | undefined> {
+    const take = () => this.#framing.leading(decodeProxyHeader)
+    const [client] = await this.#until(take, PROXY_HEADER_BYTES_MAX)
+    return client
   }
 
   /** The next untagged packet, without its length. */

@@ -1,19 +1,28 @@
 #!/usr/bin/env node
 /** argv, signals, the exit code. The only file that touches `process`; everybody else is handed a World. */
 import { readFileSync } from 'node:fs'
-import { tmpdir, userInfo } from 'node:os'
+import { availableParallelism, tmpdir, userInfo } from 'node:os'
 import { runCli } from './cli/cli.ts'
+import type { ToPrimary, ToWorker } from './peers/messages.ts'
+import { ownLink } from './peers/processes.ts'
 
 const stop = new AbortController()
 const TWICE_MS = 1_000
 let askedMs = 0
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
-  process.on(signal, () => {
-    // npm passes a signal on that the terminal has sent us already: only a later one is a second one.
-    if (stop.signal.aborted && Date.now() - askedMs > TWICE_MS) process.exit(130)
-    if (!stop.signal.aborted) askedMs = Date.now()
-    stop.abort()
-  })
+const end = () => {
+  // npm passes a signal on that the terminal has sent us already: only a later one is a second one.
+  if (stop.signal.aborted && Date.now() - askedMs > TWICE_MS) process.exit(130)
+  if (!stop.signal.aborted) askedMs = Date.now()
+  stop.abort()
+}
+const primary = ownLink<ToPrimary, ToWorker>()
+// A worker is told by its primary what to do: signals that reach the whole group are not for it.
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.on(signal, () => primary === undefined && end())
+process.on('SIGHUP', () => {
+  if (primary === undefined && process.listenerCount('SIGHUP') === 1) end()
+})
+if (primary !== undefined) process.on('SIGUSR2', () => undefined)
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
 
@@ -34,6 +43,12 @@ process.exitCode = await runCli(process.argv.slice(2), {
   workingDirectory: process.cwd(),
   now: Date.now,
   stop: stop.signal,
+  onSignal(signal, heard) {
+    process.on(signal, heard)
+    return () => void process.off(signal, heard)
+  },
+  primary,
+  processors: availableParallelism(),
 })
 
 /** A container may run us as a user that has no name. */

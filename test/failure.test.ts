@@ -22,7 +22,7 @@ describe('a row', () => {
 
   test('that tells nobody tells the log', () => {
     const silent = rows.filter(([, row]) => row.silent).map(([code]) => code)
-    expect(silent).toEqual(['client_gone', 'not_postgres', 'tls_handshake_failed'])
+    expect(silent).toEqual(['client_gone', 'not_postgres', 'proxy_header', 'tls_handshake_failed'])
   })
 })
 

@@ -2,6 +2,7 @@
  * `postern check`: a configuration file, looked at before a gate is opened with it. Every mistake at
  * once; or, in a file without any, what is unwise, and in one line what the gate would do.
  */
+import { nodeOf } from '../cluster/nodes.ts'
 import {
   type ClusterConfig,
   type Inspected,
@@ -45,7 +46,11 @@ function whatClusterDoes(
   file: Inspected['file'],
 ): string[] {
   const issuers = trust.issuers.size === 0 ? '' : ` (${listed([...trust.issuers])})`
-  const places = nodes.map(({ name, tls }) => `${name}${tls ? ' over TLS' : ''}`)
+  const places = nodes.entries.map((entry) => {
+    const { name, tls } = nodeOf(entry)
+    const records = entry.kind === 'node' ? '' : ` (${entry.kind})`
+    return `${entry.kind === 'srv' ? entry.name : name}${records}${tls ? ' over TLS' : ''}`
+  })
   return [
     `cluster ${name} (${dialect}) at ${places.join(', ')}, sign-in by ${signIn}`,
     `${trust.enabled ? 'accepts tokens of' : 'accepts nobody; names'} ${count(trust.issuers.size, 'issuer')}${issuers} ${keysOf(name, file)}`,

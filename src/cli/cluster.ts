@@ -3,6 +3,8 @@
  * One line a check, and below one that failed what to do; plain where nobody looks at colours.
  */
 import { type Check, diagnose } from '../cluster/doctor.ts'
+import { openNames } from '../cluster/node_names.ts'
+import { membersOf, nodeOf } from '../cluster/nodes.ts'
 import { type Block, setup } from '../cluster/setup.ts'
 import { Failure } from '../failure.ts'
 import { oneCluster, readConfig } from './serve.ts'
@@ -27,7 +29,7 @@ export function clusterSetup(options: SetupOptions, world: World): void {
   const cluster = oneCluster(readConfig(options.config, world), options.cluster)
   const { gateAddress, osUser = world.userName } = options
   const blocks: Block[] = [
-    ...setup({ ...cluster, node: cluster.nodes[0] }, { gateAddress, osUser }),
+    ...setup({ ...cluster, node: nodeOf(cluster.nodes.entries[0]) }, { gateAddress, osUser }),
     { place: 'shell, here', lines: [`postern cluster doctor --config ${options.config}`] },
   ]
   for (const { place, lines } of blocks)
@@ -41,8 +43,9 @@ export async function clusterDoctor(options: DoctorOptions, world: World): Promi
   const { now, stop } = world
   let found = 0
   try {
-    for (const node of cluster.nodes) {
-      if (cluster.nodes.length > 1) world.stdout.write(`${bold(world, node.name)}\n`)
+    const nodes = await membersOf(cluster.nodes.entries, openNames()).catch(unknown)
+    for (const { node } of nodes) {
+      if (nodes.length > 1) world.stdout.write(`${bold(world, node.name)}\n`)
       const patient = { ...cluster, node }
       for await (const check of diagnose(patient, { role, database, osUser, now, stop })) {
         if (check.mark === 'bad') found++
@@ -59,6 +62,10 @@ export async function clusterDoctor(options: DoctorOptions, world: World): Promi
       ? 'the doctor found a problem'
       : `the doctor found ${found} problems: mend the first one first`,
   )
+}
+
+function unknown(thrown: unknown): never {
+  throw doctorFound(`the nodes' name can't be looked up: ${(thrown as Error).message}`)
 }
 
 function doctorFound(problem: string): Failure {

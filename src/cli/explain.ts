@@ -137,6 +137,8 @@ async function recorded(id: string, options: ExplainOptions, world: World): Prom
     throw unreadable(audit, (thrown as Error).message)
   })
   if (login === undefined) throw unreadable(audit, `no login in it has the request id ${id}`)
+  if (login.Method === 'passthrough')
+    throw unreadable(audit, `the login ${id} brought no token: the node itself judged it`)
   if (config === undefined) return { login, settings: undefined, notes: [] }
   const settings = settingsOf(
     config,

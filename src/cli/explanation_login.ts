@@ -116,6 +116,7 @@ const DECIDED_BY: Partial<Record<FailureCode, CheckName>> = {
   empty_group_list: 'groups',
   role_sync_failed: 'groups',
   token_required: 'client',
+  not_a_token: 'client',
   bearer_token_required: 'client',
   password_authentication_failed: 'client',
   name_too_long: 'client',

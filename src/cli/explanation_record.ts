@@ -61,6 +61,8 @@ function parse(line: string): Members | undefined {
   }
 }
 
+const METHODS = ['jwt_token', 'oauthbearer', 'passthrough'] as const
+
 function readLogin(event: Members): Login {
   return {
     Result: event.Result === 'granted' ? 'granted' : 'refused',
@@ -69,7 +71,7 @@ function readLogin(event: Members): Login {
     Detail: text(event.Detail),
     Role: text(event.Role),
     User: text(event.User),
-    Method: event.Method === 'oauthbearer' ? 'oauthbearer' : 'jwt_token',
+    Method: METHODS.find((method) => method === event.Method) ?? 'jwt_token',
     Replication: event.Replication === true,
     Token: readFindings(isRecord(event.Token) ? event.Token : {}),
     AcceptedAudiences: texts(event.AcceptedAudiences) ?? [],

@@ -1,25 +1,83 @@
 /** `postern serve`: opens the gate that a configuration file describes, until a signal ends it. */
 import { readFileSync, statSync } from 'node:fs'
 import { resolve } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import { type ClusterConfig, type Config, parseConfig } from '../config/config.ts'
 import type { Outside } from '../config/document.ts'
 import { Failure } from '../failure.ts'
 import { openGate } from '../gate.ts'
+import { startWorker } from '../peers/processes.ts'
 import { openAuditStream, openLogStream } from '../telemetry/log.ts'
+import { work } from '../worker_process.ts'
 import { stopped, type World } from './terminal.ts'
 import { watchFiles } from './watch.ts'
 
 export async function serve({ config: file }: { config: string }, world: World): Promise<void> {
-  const config = readConfig(file, world)
+  if (world.primary !== undefined) return await work(world.primary, world.now)
+  const reader = openReader(file, world)
+  const config = reader.read()
   const gate = await openGate(config, {
     version: world.version,
     now: world.now,
     watch: watchFiles,
     logTo: openLogStream('stderr'),
     auditTo: openAuditStream(config.auditTo),
+    processes: { start: startWorker, processors: world.processors },
   })
-  await stopped(world)
-  await gate.close(new Failure('shutting_down'))
+  const settle = reader.keepUp(() => gate.reload(reader.read))
+  const unhear = world.onSignal('SIGUSR2', () => void gate.replaceWorkers())
+  const broken = await Promise.race([stopped(world), gate.broken])
+  settle()
+  unhear()
+  const why = new Failure('shutting_down')
+  if (broken === undefined) await gate.drain(why)
+  await gate.close(why)
+  if (broken !== undefined) throw broken
+}
+
+/** The configuration file, and what it is made of: read again at a SIGHUP, and when one of the files changes. */
+function openReader(file: string, world: World) {
+  let files: string[] = []
+  return {
+    /** @throws Failure `config_unreadable` or `config_invalid` */
+    read(previous?: Config): Config {
+      const read = new Set([resolve(world.workingDirectory, file)])
+      const outside = outsideOf(world)
+      const readFile = (path: string) => {
+        read.add(path)
+        return outside.readFile(path)
+      }
+      try {
+        const text = readText(file, world)
+        const config = parseConfig(file, text, { ...outside, readFile }, previous)
+        // Where the gate is one process, the listeners' certificates are watched by themselves: they
+        // are new ones even while the file has mistakes.
+        if (config.workers === 1)
+          for (const { tls } of config.listeners)
+            for (const path of tls?.files ?? []) read.delete(path)
+        return config
+      } finally {
+        files = [...read]
+      }
+    },
+    /** Until it is told to stop. */
+    keepUp(reload: () => void): () => void {
+      let watched = files
+      const again = () => {
+        reload()
+        if (isDeepStrictEqual(files, watched)) return
+        unwatch()
+        watched = files
+        unwatch = watchFiles(watched, again)
+      }
+      let unwatch = watchFiles(watched, again)
+      const unhear = world.onSignal('SIGHUP', again)
+      return () => {
+        unhear()
+        unwatch()
+      }
+    },
+  }
 }
 
 /** @throws Failure `config_unreadable` or `config_invalid` */

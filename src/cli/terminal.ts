@@ -4,6 +4,8 @@
  */
 import type { Readable } from 'node:stream'
 import { asFailure } from '../failure.ts'
+import type { ToPrimary, ToWorker } from '../peers/messages.ts'
+import type { Link } from '../peers/processes.ts'
 
 /** What a command may touch of the world; only main.ts has the real thing. */
 export interface World {
@@ -27,6 +29,11 @@ export interface World {
   now(): number
   /** Aborted by the first SIGINT or SIGTERM. */
   stop: AbortSignal
+  /** Calls back at each such signal, until it is told to stop; a SIGHUP that nobody hears is a SIGTERM. */
+  onSignal(signal: 'SIGHUP' | 'SIGUSR2', heard: () => void): () => void
+  /** The way to the primary, in a process that it started as a worker. */
+  primary: Link<ToPrimary, ToWorker> | undefined
+  processors: number
 }
 
 /** A terminal's keys come one by one, and unseen, in raw mode. */

@@ -4,11 +4,12 @@
  */
 import { Failure } from '../failure.ts'
 import { type Leg, LegEnded } from '../leg.ts'
-import type { Grant } from '../policy/decide.ts'
-import { dial } from './dial.ts'
+import type { Grant, Passage } from '../policy/decide.ts'
+import { dial, LATE } from './dial.ts'
+import { forwarding } from './forward.ts'
 import type { Node } from './node.ts'
 import type { Nodes } from './nodes.ts'
-import { NodeRefused, type Opening, signIn } from './sign_in.ts'
+import { type Answers, NodeRefused, type Opening, signIn } from './sign_in.ts'
 
 /** What the client's startup packet said beyond user and database; its own switches are cut. */
 export interface SessionParameters {
@@ -17,6 +18,11 @@ export interface SessionParameters {
   others: ReadonlyMap<string, string>
   /** `host:port` of the client, empty on a unix socket. */
   remoteAddress: string
+}
+
+/** What the node asks goes to the client: the gate proves nothing for it. */
+export interface PassedOn extends Passage {
+  answers: Answers
 }
 
 export interface SignedIn {
@@ -35,36 +41,67 @@ export interface NodeSession extends SignedIn {
  * @throws Failure `node_unreachable`, `node_signin_failed`, `node_protocol`, `node_refused`, `role_refused`
  */
 export async function connect(
-  grant: Grant,
+  grant: Grant | PassedOn,
   nodes: Nodes,
   parameters: SessionParameters,
   signal: AbortSignal,
 ): Promise<NodeSession> {
-  const attempt = (node: Node) => connectTo(grant, node, parameters, signal)
+  const attempt = (node: Node, ms: number) => connectTo(grant, node, parameters, signal, ms)
   const { value, node, release } = await nodes.reach(attempt, signal)
   return { ...value, node, release }
 }
 
-/** This very node. @throws Failure, as `connect` */
+/**
+ * This very node.
+ * @param ms - how long it may take, besides what the signal allows.
+ * @throws Failure, as `connect`
+ */
 export async function connectTo(
-  grant: Grant,
+  grant: Grant | PassedOn,
   node: Node,
   parameters: SessionParameters,
   signal: AbortSignal,
+  ms?: number,
 ): Promise<SignedIn> {
-  const context = await node.certificates?.contextFor(grant.role)
-  const leg = await dial(node, signal, context).catch((thrown: unknown) => {
-    throw explained(thrown, grant, node)
-  })
+  const answers = 'answers' in grant ? grant.answers : answersOf(grant, node)
+  const late = new AbortController()
+  const timer = ms === undefined ? undefined : setTimeout(() => late.abort(STALLED), ms)
+  const stop = AbortSignal.any([signal, late.signal])
   try {
-    return { leg, opening: await signIn(leg, startup(grant, node, parameters), grant.token) }
+    const leg = await reach(grant, node, stop)
+    // From here on a client that takes its time would count against the node.
+    if ('answers' in grant) clearTimeout(timer)
+    try {
+      return { leg, opening: await signIn(leg, startup(grant, node, parameters), answers) }
+    } catch (thrown) {
+      leg.destroy()
+      throw explained(thrown, grant, node)
+    }
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+const STALLED = new LegEnded('node', 'gave no answer within connect_timeout')
+
+async function reach(grant: Grant | PassedOn, node: Node, stop: AbortSignal): Promise<Leg> {
+  try {
+    // The gate's certificate for the role would sign in whoever asks for it.
+    const certificates = 'answers' in grant ? undefined : node.certificates
+    return await dial(node, stop, await certificates?.contextFor(grant.role))
   } catch (thrown) {
-    leg.destroy()
+    if (thrown === STALLED)
+      throw new Failure('node_unreachable', { log: `node ${node.name}: ${LATE}`, cause: STALLED })
     throw explained(thrown, grant, node)
   }
 }
 
-function startup(grant: Grant, node: Node, parameters: SessionParameters): Map<string, string> {
+function answersOf({ role, token }: Grant, { secrets }: Node): Answers {
+  if (secrets !== undefined) return secrets.answersFor(role)
+  return token === undefined ? {} : forwarding(token)
+}
+
+function startup(grant: Passage, node: Node, parameters: SessionParameters): Map<string, string> {
   const all = new Map([
     ['user', grant.role],
     ['database', grant.database],
@@ -84,8 +121,8 @@ function startup(grant: Grant, node: Node, parameters: SessionParameters): Map<s
  * A node's refusal of the role (class 28) becomes the one sentence for a missing role, a role that
  * may not log in and a wrong password; any other refusal reaches the client as the node said it.
  */
-function explained(thrown: unknown, grant: Grant, node: Node): unknown {
-  if (thrown instanceof LegEnded)
+function explained(thrown: unknown, grant: Passage, node: Node): unknown {
+  if (thrown instanceof LegEnded && thrown.side === 'node')
     return new Failure('node_signin_failed', {
       log: `node ${node.name}: ${thrown.message}`,
       cause: thrown,

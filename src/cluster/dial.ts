@@ -21,7 +21,7 @@ const READ_BYTES_FIRST = 8 * 1024
 const READ_BYTES_MAX = 64 * 1024
 const KEEPALIVE_DELAY_MS = 60_000
 const ALPN = 'postgresql'
-const LATE = 'no connection within connect_timeout'
+export const LATE = 'no connection within connect_timeout'
 
 /**
  * @param secureContext - in the place of the node's own, for who comes with a certificate.
@@ -106,7 +106,7 @@ const SOCKET_OPTIONS = {
 }
 
 /** What makes sure that the other end is the node. An IP address is no name for SNI. */
-function verified({ secureContext, serverName }: NodeTls) {
+export function verified({ secureContext, serverName }: NodeTls, alpn = ALPN) {
   return {
     secureContext,
     // Said aloud: an environment variable must not turn it off.
@@ -114,7 +114,7 @@ function verified({ secureContext, serverName }: NodeTls) {
     ...(isIP(serverName) ? {} : { servername: serverName }),
     checkServerIdentity: (_host: string, certificate: PeerCertificate) =>
       checkServerIdentity(serverName, certificate),
-    ALPNProtocols: [ALPN],
+    ALPNProtocols: [alpn],
   }
 }
 

@@ -194,6 +194,7 @@ async function reserved({ patient, asked, database }: Target): Promise<Check> {
     await visit(node, role, database, asked.stop, async () => undefined)
   } catch (thrown) {
     asked.stop.throwIfAborted()
+    if (hasNoSecret(thrown)) return { name, mark: 'ok', says: `the gate has no secret for ${role}` }
     if (isRefusal(thrown)) return { name, mark: 'ok', says: `the node refuses ${role} too` }
     // Signed in, but for a database that is not there, is signed in.
     if (!(thrown instanceof Failure && thrown.code === 'node_refused'))
@@ -220,6 +221,10 @@ function about({ patient, database, line }: Target, role: string): Asked {
 /** What `signIn` says without a token: it would have gone there. */
 function asksPassword(thrown: unknown): boolean {
   return thrown instanceof Failure && /asks for a password/.test(thrown.log ?? '')
+}
+
+function hasNoSecret(thrown: unknown): boolean {
+  return thrown instanceof Failure && /scram\.secrets has none/.test(thrown.log ?? '')
 }
 
 /** The role's refusal in words, in another method, or in a TLS alert; not a node that just went away. */

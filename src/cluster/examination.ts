@@ -196,6 +196,7 @@ function hbaCheck(rows: Row[], { node, line, database }: Looking): Check {
 const METHODS: Record<Node['signIn'], string[]> = {
   peer: ['peer'],
   certificate: ['cert'],
+  scram: ['scram-sha-256'],
   trust: ['trust'],
   forward: ['password', 'pam', 'ldap', 'radius', 'bsd'],
 }

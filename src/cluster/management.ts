@@ -1,6 +1,6 @@
 /**
- * The management role's own session on a node: what the gate asks and changes there for the sake of a
- * login goes over this one, job after job, and it stays open for a while between them.
+ * The management role's own session on one of the nodes: what the gate asks and changes there for the
+ * sake of a login goes over this one, job after job, and it stays open for a while between them.
  * Rule: nobody waits for ever. A job's deadline begins when it is asked for, those who wait are
  * bounded, and what may have had an effect is not sent twice.
  */
@@ -8,6 +8,7 @@ import { Failure } from '../failure.ts'
 import { type Leg, LegEnded } from '../leg.ts'
 import { terminate } from '../wire/node_messages.ts'
 import type { Node } from './node.ts'
+import type { Nodes } from './nodes.ts'
 import { query } from './query.ts'
 import { MANAGEMENT_DATABASE } from './setup.ts'
 import { type Ask, enter } from './visit.ts'
@@ -26,7 +27,8 @@ export interface Management {
 
 /** What a job may take, from when it is asked for; what a session may idle; how many may wait. */
 const LIMITS = { jobMs: 10_000, idleMs: 30_000, jobsMax: 1_000 }
-const DATABASES = { postgresql: MANAGEMENT_DATABASE, cockroachdb: 'defaultdb' }
+/** Where it works. */
+export const MANAGEMENT_DATABASES = { postgresql: MANAGEMENT_DATABASE, cockroachdb: 'defaultdb' }
 /** The node gives up before we do, and no setting of the role's own changes what a quote means. */
 const SETTINGS = [
   'SET standard_conforming_strings = on',
@@ -36,16 +38,18 @@ const SETTINGS = [
 
 /** A session, and what cuts short whatever waits for it. */
 interface Session {
+  node: Node
   leg: Leg
   stop: AbortController
 }
 
+/** @param nodes - one that takes writes and is up, where there is such a one. */
 export function openManagement(
-  node: Node,
+  nodes: Pick<Nodes, 'reach' | 'isUp'>,
   { role }: { role: string },
   { jobMs, idleMs, jobsMax } = LIMITS,
 ): Management {
-  const resting = openRest(idleMs)
+  const resting = openRest(idleMs, nodes)
   let jobs = 0
   let last: Promise<unknown> = Promise.resolve()
   const closing = new AbortController()
@@ -61,11 +65,11 @@ export function openManagement(
     stopped.addEventListener('abort', cut)
     let leg = session?.leg
     try {
-      leg ??= await begin(node, role, stop.signal)
-      const open = leg
+      const { leg: open, node } = session ?? (await begin(nodes, role, stop.signal))
+      leg = open
       const result = await job((sql) => query(open, sql))
       if (closing.signal.aborted) leg.close(terminate)
-      else resting.keep({ leg, stop })
+      else resting.keep({ node, leg, stop })
       return result
     } catch (thrown) {
       if (stop.signal.aborted) leg?.destroy()
@@ -93,11 +97,18 @@ export function openManagement(
   }
 }
 
-async function begin(node: Node, role: string, signal: AbortSignal): Promise<Leg> {
-  const leg = await enter(node, role, DATABASES[node.dialect], signal)
+async function begin(
+  nodes: Pick<Nodes, 'reach'>,
+  role: string,
+  signal: AbortSignal,
+): Promise<{ node: Node; leg: Leg }> {
+  const attempt = (node: Node, ms: number) =>
+    enter(node, role, MANAGEMENT_DATABASES[node.dialect], signal, ms)
+  const { value: leg, node, release } = await nodes.reach(attempt, signal, { primary: true })
+  leg.socket.once('close', release)
   try {
     await query(leg, SETTINGS)
-    return leg
+    return { node, leg }
   } catch (thrown) {
     leg.destroy()
     throw thrown
@@ -105,11 +116,11 @@ async function begin(node: Node, role: string, signal: AbortSignal): Promise<Leg
 }
 
 /** Where a session is between two jobs. */
-function openRest(idleMs: number) {
+function openRest(idleMs: number, nodes: Pick<Nodes, 'isUp'>) {
   let kept: Session | undefined
   let idle: NodeJS.Timeout | undefined
 
-  /** One that the node has ended meanwhile is no use: nothing was sent on it yet. */
+  /** One that the node has ended meanwhile is no use, or whose node is down: nothing was sent on it yet. */
   function take(): Session | undefined {
     clearTimeout(idle)
     const session = kept
@@ -117,7 +128,7 @@ function openRest(idleMs: number) {
     if (session === undefined) return undefined
     const { socket } = session.leg
     socket.off('end', take).ref()
-    if (!socket.destroyed && !socket.readableEnded) return session
+    if (!socket.destroyed && !socket.readableEnded && nodes.isUp(session.node)) return session
     session.leg.destroy()
     return undefined
   }

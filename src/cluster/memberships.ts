@@ -38,7 +38,7 @@ export interface MembershipChange {
 export type SyncMemberships = (
   role: string,
   wanted: readonly string[],
-  before: (change: MembershipChange) => void,
+  before: (change: MembershipChange) => unknown,
 ) => Promise<MembershipChange>
 
 const ROLES_MAX = 1_000
@@ -88,7 +88,7 @@ interface Asked {
 async function settle(
   ask: Ask,
   asked: Asked,
-  before: (change: MembershipChange) => void,
+  before: (change: MembershipChange) => unknown,
 ): Promise<MembershipChange> {
   const made: MembershipChange = { granted: [], revoked: [] }
   let told = ''
@@ -96,7 +96,7 @@ async function settle(
   for (let tries = 0; tries < TRIES_MAX; tries++) {
     const change = await missing(ask, asked)
     if (change.granted.length + change.revoked.length === 0) return made
-    if (told !== JSON.stringify(change)) before(change)
+    if (told !== JSON.stringify(change)) await before(change)
     told = JSON.stringify(change)
     try {
       await ask(statements(change, asked))

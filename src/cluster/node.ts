@@ -5,6 +5,7 @@
 import type { SecureContext } from 'node:tls'
 import type { Dialect } from '../wire/options.ts'
 import type { RoleCertificates } from './role_certificates.ts'
+import type { RoleSecrets } from './scram.ts'
 
 export type Address = { host: string; port: number } | { path: string }
 
@@ -19,9 +20,10 @@ export interface NodeTls {
 /**
  * How the gate proves the granted role to the node. `peer`: the node asks the kernel who we are and
  * its ident map allows the role. `certificate`: one that the gate's authority signed for minutes.
- * `trust`: the node asks nothing. `forward`: the node judges the token.
+ * `scram`: a secret a role, which never leaves the gate. `trust`: the node asks nothing. `forward`: the
+ * node judges the token.
  */
-export type SignIn = 'peer' | 'certificate' | 'trust' | 'forward'
+export type SignIn = 'peer' | 'certificate' | 'scram' | 'trust' | 'forward'
 
 export interface Node {
   name: string
@@ -30,6 +32,8 @@ export interface Node {
   signIn: SignIn
   /** Only for sign-in by `certificate`. */
   certificates: RoleCertificates | undefined
+  /** Only for sign-in by `scram`. */
+  secrets: RoleSecrets | undefined
   dialect: Dialect
   /** CockroachDB is told the client's address. */
   sendRemoteAddress: boolean

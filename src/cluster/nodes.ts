@@ -1,16 +1,81 @@
 /**
  * The nodes of a cluster: which one a session goes to, and what is tried when that one fails.
- * Rule: a node that fails costs a client nothing but time, and one overall deadline bounds that.
+ * Rule: a node that fails costs a client nothing but time, and one deadline, connect_timeout, bounds
+ * all of it. A node that answers with a refusal of its own has not failed, and nobody else is asked.
  */
-import { asFailure, Failure } from '../failure.ts'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Failure } from '../failure.ts'
+import { LegEnded } from '../leg.ts'
+import { best } from './balance.ts'
+import type { Patience, State } from './health.ts'
 import type { Node } from './node.ts'
+import type { Names, Place } from './node_names.ts'
+import { type Look, type Probed, seenIn } from './probe.ts'
+import { isAlone, openSeats, placesOf, type Seat } from './seats.ts'
+import { NodeRefused } from './sign_in.ts'
+import { openTries, type Tries } from './tries.ts'
+
+/** A node, and what it is in its cluster. */
+export interface Member extends Probed {
+  locality: string
+  weight: number
+  /** Lower is tried first. */
+  priority: number
+}
+
+/** What the configuration names: a node, or a DNS name behind which nodes are. */
+export type Entry =
+  | { kind: 'node'; member: Member }
+  | { kind: 'dns'; name: string; port: number; memberAt(place: Place): Member }
+  | { kind: 'srv'; name: string; memberAt(place: Place): Member }
+
+/** Which nodes are right for sessions: PostgreSQL's primary, its standbys, or any. */
+export type Target = 'any' | 'read_write' | 'read_only'
+
+export interface NodesPlan {
+  entries: readonly [Entry, ...Entry[]]
+  /** Nodes of this locality come first. */
+  locality: string | undefined
+  target: Target
+  health: Patience
+  /** From the wish for a node to a session there. */
+  connectTimeoutMs: number
+}
+
+/** What those who watch are told. */
+export type NodeEvent =
+  | { kind: 'new'; node: string }
+  | { kind: 'state'; node: string; state: State | 'gone'; why: string }
+  | { kind: 'failed'; node: string; why: string }
+  | { kind: 'looked_up'; name: string }
+  | { kind: 'lookup_failed'; name: string; why: string }
+
+export interface NodesParts {
+  names: Names
+  probe(member: Member, signal: AbortSignal): Promise<Look>
+  /** Milliseconds on a clock that is never set. */
+  elapsed(): number
+  /** A number from 0 up to this one, that one left out, each as likely. */
+  tie(count: number): number
+  tell(event: NodeEvent): void
+}
 
 export interface Nodes {
   /**
-   * Tries nodes, best first, until one of them works.
-   * @throws what the last attempt threw
+   * Tries nodes, best first, and all over again after a pause, until one of them works.
+   * @param attempt - is given so many milliseconds, and has to fail by then.
+   * @param wanted - `primary`: one that takes writes, where that is known of any.
+   * @throws Failure of the last attempt, its log with all of them; what stopped the signal
    */
-  reach<T>(attempt: (node: Node) => Promise<T>, signal: AbortSignal): Promise<Reached<T>>
+  reach<T>(
+    attempt: (node: Node, ms: number) => Promise<T>,
+    signal: AbortSignal,
+    wanted?: { primary: boolean },
+  ): Promise<Reached<T>>
+  /** It is one of the cluster's, and up. */
+  isUp(node: Node): boolean
+  /** No node is looked at any more. */
+  close(): void
 }
 
 export interface Reached<T> {
@@ -20,32 +85,129 @@ export interface Reached<T> {
   release(): void
 }
 
-export function openNodes(nodes: readonly [Node, ...Node[]]): Nodes {
-  const sessions = new Map<Node, number>(nodes.map((node) => [node, 0]))
-  const count = (node: Node, change: number) =>
-    sessions.set(node, (sessions.get(node) ?? 0) + change)
-  return {
-    async reach(attempt, signal) {
-      const order = nodes.toSorted((a, b) => (sessions.get(a) ?? 0) - (sessions.get(b) ?? 0))
-      let last: unknown
-      for (const node of order) {
-        signal.throwIfAborted()
-        count(node, 1)
-        try {
-          const value = await attempt(node)
-          return { value, node, release: () => count(node, -1) }
-        } catch (thrown) {
-          count(node, -1)
-          last = thrown
-          if (!isWorthAnother(thrown)) throw thrown
-        }
+const BACKOFF_MS = { min: 10, max: 5_000 }
+/** Nodes that one login tries before it pauses. */
+const ROUND_MAX = 8
+/** However little is left, an attempt has this long. */
+const ATTEMPT_MS_MIN = 250
+/** Where there is no other node: long enough for one that is just starting again. */
+const ALONE_MS = 1_000
+
+export function openNodes(plan: NodesPlan, parts: NodesParts): Nodes {
+  const { seats, note, strike, close } = openSeats(plan, parts)
+  const patienceMs = isAlone(plan)
+    ? Math.min(plan.connectTimeoutMs, ALONE_MS)
+    : plan.connectTimeoutMs
+
+  /** @returns undefined when every node that is right was tried, or enough of them. */
+  async function round<T>(
+    attempt: (node: Node, ms: number) => Promise<T>,
+    { signal, leftMs, primary, tries }: Round,
+  ): Promise<Reached<T> | undefined> {
+    const right = [...seats.values()].filter((seat) => isRight(seat, plan.target))
+    const left = new Set(right)
+    while (left.size > 0 && right.length - left.size < ROUND_MAX && leftMs() > 0) {
+      signal.throwIfAborted()
+      const seat = best(primary ? primaries(left) : left, parts.tie) as Seat
+      left.delete(seat)
+      const share = left.size === 0 ? leftMs() : Math.max(leftMs() / 2, ATTEMPT_MS_MIN)
+      seat.sessions++
+      try {
+        const value = await attempt(seat.member.node, Math.min(share, leftMs()))
+        note(seat, 'good')
+        return { value, node: seat.member.node, release: () => seat.sessions-- }
+      } catch (thrown) {
+        seat.sessions--
+        if (signal.aborted) throw thrown
+        judge(seat, thrown, tries)
       }
-      throw last
+    }
+    return undefined
+  }
+
+  function judge(seat: Seat, thrown: unknown, tries: Tries): void {
+    if (!(thrown instanceof Failure)) throw thrown
+    if (!hasFailed(thrown)) {
+      if (thrown.cause instanceof NodeRefused) note(seat, 'good')
+      throw thrown
+    }
+    const why = thrown.log ?? thrown.message
+    tries.keep(seat.member.node.name, thrown)
+    parts.tell({ kind: 'failed', node: seat.member.node.name, why })
+    strike(seat, seenIn(thrown), why)
+  }
+
+  return {
+    async reach(attempt, signal, { primary } = { primary: false }) {
+      const startMs = parts.elapsed()
+      const spentMs = () => parts.elapsed() - startMs
+      const leftMs = () => plan.connectTimeoutMs - spentMs()
+      const tries = openTries()
+      for (let waitMs = BACKOFF_MS.min; ; waitMs = Math.min(2 * waitMs, BACKOFF_MS.max)) {
+        const reached = await round(attempt, { signal, leftMs, primary, tries })
+        if (reached !== undefined) return reached
+        if (!tries.hopeful() || spentMs() + waitMs > patienceMs)
+          throw tries.failure(nobody(seats, plan.target))
+        // Whoever isn't right may be by now.
+        for (const seat of seats.values()) if (!isRight(seat, plan.target)) seat.looking?.hurry()
+        await pause(waitMs, signal)
+      }
     },
+    isUp(node) {
+      const seat = seats.get(node.name)
+      return seat?.member.node === node && seat.health.state === 'up'
+    },
+    close,
   }
 }
 
-/** The node is not there, or not yet, or no more. */
-function isWorthAnother(thrown: unknown): boolean {
-  return thrown instanceof Failure && asFailure(thrown).code === 'node_unreachable'
+interface Round {
+  signal: AbortSignal
+  leftMs(): number
+  primary: boolean
+  tries: Tries
+}
+
+/** A node of which it isn't known yet is not right either. */
+function isRight({ standby }: Seat, target: Target): boolean {
+  return target === 'any' || standby === (target === 'read_only')
+}
+
+function primaries(seats: Iterable<Seat>): Iterable<Seat> {
+  const all = [...seats]
+  const known = all.filter(({ standby, health }) => standby === false && health.state !== 'down')
+  return known.length > 0 ? known : all
+}
+
+/** The node is not there, or ended or stalled the sign-in, or says that it takes nobody now. */
+function hasFailed(failure: Failure): boolean {
+  return (
+    failure.code === 'node_unreachable' ||
+    failure.cause instanceof LegEnded ||
+    (failure.code === 'node_refused' && seenIn(failure) !== 'good')
+  )
+}
+
+function nobody(seats: ReadonlyMap<string, Seat>, target: Target): string {
+  return seats.size === 0 ? 'no node is known' : `none of ${seats.size} nodes is ${target}`
+}
+
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  await sleep(ms, undefined, { signal }).catch(() => signal.throwIfAborted())
+}
+
+/** All of them as they are now, for who looks at each; names are looked up once. */
+export async function membersOf(entries: readonly Entry[], names: Names): Promise<Member[]> {
+  const found = entries.map(async (entry) => {
+    if (entry.kind === 'node') return [entry.member]
+    return (await placesOf(entry, names)).places.map(entry.memberAt)
+  })
+  return (await Promise.all(found)).flat()
+}
+
+/** What all nodes of an entry have in common, at the place that the configuration names. */
+export function nodeOf(entry: Entry): Node {
+  if (entry.kind === 'node') return entry.member.node
+  const port = entry.kind === 'dns' ? entry.port : 0
+  return entry.memberAt({ host: entry.name, port, weight: 1, priority: 0 }).node
 }

@@ -23,11 +23,11 @@ export interface ProvisioningRules extends Pick<GroupRules, 'roles' | 'ownRoles'
 /**
  * Makes the role, unless it is there; that it is there is remembered for half a minute.
  * @param source - `jwt_token:` and the issuer
- * @param before - called when the role will be made; what it throws leaves everything as it is
+ * @param before - awaited when the role will be made; what it throws leaves everything as it is
  * @returns whether it was made
  * @throws Failure `provisioning_failed`
  */
-export type Provision = (role: string, source: string, before: () => void) => Promise<boolean>
+export type Provision = (role: string, source: string, before: () => unknown) => Promise<boolean>
 
 const ROLES_MAX = 1_000
 const GOOD_FOR_MS = 30_000
@@ -55,13 +55,13 @@ interface Asked {
   rules: ProvisioningRules
 }
 
-async function make(ask: Ask, asked: Asked, before: () => void): Promise<boolean> {
+async function make(ask: Ask, asked: Asked, before: () => unknown): Promise<boolean> {
   const { role, rules } = asked
   if (await isThere(ask, role)) return false
   if (isReserved(role, rules.ownRoles) || role === GROUP) throw failed(role, 'the name is reserved')
   if (rules.roles.some((pattern) => pattern.matches(role, rules.dialect === 'cockroachdb')))
     throw failed(role, 'the name is one that a group may become')
-  before()
+  await before()
   try {
     await CREATE[rules.dialect](ask, asked)
     return true

@@ -266,6 +266,17 @@ const SIGN_IN: Row[] = [
     () => 'ask again in a moment',
   ],
   [
+    /scram\.secrets has none/,
+    () => 'the gate has no secret for it',
+    ({ role }) =>
+      `add ${JSON.stringify(role)} to scram.secrets: the password that it has on the node`,
+  ],
+  [
+    /asks for no secret/,
+    () => "another line of the node's rules lets it in without asking",
+    ({ line }) => `put "${line}" above that line in pg_hba.conf, then SELECT pg_reload_conf()`,
+  ],
+  [
     /^the node asks for/,
     () => 'the node asks for something else than this sign-in has',
     (asked) =>
@@ -276,8 +287,14 @@ const SIGN_IN: Row[] = [
   ],
   [
     /password authentication failed/,
-    () => 'the node asks for a password of its own',
-    ({ line }) => `put "${line}" above the line that asks for it in pg_hba.conf`,
+    ({ signIn }) =>
+      signIn === 'scram'
+        ? "the secret is not the role's password"
+        : 'the node asks for a password of its own',
+    ({ node, role, line }) =>
+      node.signIn === 'scram'
+        ? `set it by psql's \\password, and write the same into scram.secrets for ${JSON.stringify(role)}`
+        : `put "${line}" above the line that asks for it in pg_hba.conf`,
   ],
   [
     /^28/,

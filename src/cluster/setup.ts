@@ -46,7 +46,7 @@ export function setup(cluster: SetUp, around: Surroundings): Block[] {
   const addresses = addressesOf(cluster, around)
   if (cluster.node.dialect === 'cockroachdb') return cockroachSetup(cluster, addresses)
   const { node, management } = cluster
-  const tls = node.signIn === 'certificate' || node.signIn === 'forward'
+  const tls = NEEDS_TLS.has(node.signIn) || (node.signIn === 'scram' && node.tls !== undefined)
   return [
     {
       place: `SQL, as a superuser, in the database ${MANAGEMENT_DATABASE}`,
@@ -64,6 +64,8 @@ export function setup(cluster: SetUp, around: Surroundings): Block[] {
     { place: 'SQL, as a superuser: the node reads its files again', lines: reload() },
   ]
 }
+
+const NEEDS_TLS: ReadonlySet<Node['signIn']> = new Set(['certificate', 'forward'])
 
 function addressesOf({ node }: SetUp, { gateAddress }: Surroundings): string[] {
   if (gateAddress !== undefined) return [withMask(gateAddress)]
@@ -160,6 +162,11 @@ const HBA_COMMENTS: Record<Node['signIn'], string[]> = {
   certificate: [
     '# cert means clientcert=verify-full as well: the name in the certificate must be the role.',
   ],
+  scram: [
+    '# Each role needs a password, the one that scram.secrets in the file has for it:',
+    "#   \\password maxroach   in psql, with password_encryption = 'scram-sha-256' (the default)",
+    '# The management role as well, where there is one. Better than a password a role: certificate.',
+  ],
   forward: [
     '# The gate answers with the token. `password` compares it with the password of the role; in its',
     '# place put what judges tokens on your node and asks for a password in clear: pam, ldap, radius.',
@@ -173,7 +180,7 @@ const HBA_COMMENTS: Record<Node['signIn'], string[]> = {
 /** What lets the group in, and the management role: the columns of pg_hba.conf. */
 export function hbaLines({ node, management }: SetUp, addresses: string[]): string[] {
   const unix = 'path' in node.address
-  const secure = node.tls !== undefined || node.signIn !== 'trust'
+  const secure = node.tls !== undefined || NEEDS_TLS.has(node.signIn)
   const type = unix ? 'local' : secure ? 'hostssl' : 'host'
   const line = (database: string, user: string, address: string) =>
     [
@@ -193,6 +200,7 @@ export function hbaLines({ node, management }: SetUp, addresses: string[]): stri
 const METHODS: Record<Node['signIn'], string> = {
   peer: `peer map=${IDENT_MAP}`,
   certificate: 'cert',
+  scram: 'scram-sha-256',
   forward: 'password',
   trust: 'trust',
 }

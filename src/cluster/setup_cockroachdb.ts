@@ -3,6 +3,7 @@
  * the values of our own file. https://www.cockroachlabs.com/docs/stable/cluster-settings
  * Rule: as in setup.ts, a block can be pasted whole and holds no secret.
  */
+import type { SignIn } from './node.ts'
 import { identifier, literal, NO_ADDRESS } from './paste.ts'
 import type { Block, SetUp } from './setup.ts'
 import { groupGrants } from './setup_groups.ts'
@@ -65,13 +66,18 @@ function users({ management, authorization, provisioning }: SetUp): string[] {
   ]
 }
 
-function hba(signIn: 'peer' | 'certificate' | 'trust', addresses: string[]): string[] {
+function hba(signIn: Exclude<SignIn, 'forward'>, addresses: string[]): string[] {
   if (signIn === 'peer') return ['-- CockroachDB has no peer: use sign_in: certificate.']
-  const method = signIn === 'certificate' ? 'cert' : 'trust'
+  const method = METHODS[signIn]
   const rules = [...addresses.map((address) => `host all all ${address} ${method}`), DEFAULT_RULE]
   return [
     ...(signIn === 'trust'
       ? ['-- WARNING: whoever reaches a node from there is any user but root, and nobody asks.']
+      : []),
+    ...(signIn === 'scram'
+      ? [
+          '-- Each user needs the password that scram.secrets in the file has: ALTER USER … WITH PASSWORD.',
+        ]
       : []),
     ...(addresses.includes(NO_ADDRESS)
       ? [
@@ -86,6 +92,8 @@ function hba(signIn: 'peer' | 'certificate' | 'trust', addresses: string[]): str
 }
 
 const DEFAULT_RULE = 'host all all all cert-password'
+
+const METHODS = { certificate: 'cert', scram: 'scram-sha-256', trust: 'trust' }
 
 /** The node judges the token again: it must believe whom the gate believes. */
 function jwtSettings({ trust, rules }: SetUp): string[] {

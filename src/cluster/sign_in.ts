@@ -1,17 +1,16 @@
 /**
  * Signing in to a node as exactly the granted role, up to its first ReadyForQuery.
  * https://www.postgresql.org/docs/18/protocol-flow.html#PROTOCOL-FLOW-START-UP
- * Rule: the loop is bounded in messages and bytes, and a token goes only to a node whose name was
- * verified under TLS.
+ * Rule: the loop is bounded in messages and bytes, the node gets one answer, and who has to be asked
+ * something before it lets the role in is asked.
  */
 import { Failure } from '../failure.ts'
 import type { Leg } from '../leg.ts'
-import type { Secret } from '../secret.ts'
 import type { Frame } from '../wire/framing.ts'
 import {
   decodeNodeMessage,
+  type NodeMessage,
   type NodeRefusal,
-  passwordMessage,
   startupMessage,
 } from '../wire/node_messages.ts'
 
@@ -28,6 +27,16 @@ export interface Opening {
   cancelKey: Buffer | undefined
 }
 
+/** What the node may ask, and how that is answered; what is not here is refused. */
+export interface Answers {
+  /** The node has to ask: one that lets the role in without it is not believed. */
+  required?: true
+  /** A password in clear. */
+  password?(node: Leg): Promise<void> | void
+  /** SASL, from the mechanisms that are offered to the end of the exchange. */
+  sasl?(node: Leg, mechanisms: readonly string[]): Promise<void>
+}
+
 /** The node said no, in its own words. */
 export class NodeRefused extends Error {
   readonly refusal: NodeRefusal
@@ -40,25 +49,23 @@ export class NodeRefused extends Error {
   }
 }
 
-/**
- * @param token - only for sign-in by `forward`: the answer to the node's password request.
- * @throws NodeRefused, Failure `node_signin_failed` or `node_protocol`
- */
+/** @throws NodeRefused, Failure `node_signin_failed` or `node_protocol` */
 export async function signIn(
   node: Leg,
   parameters: Iterable<readonly [string, string]>,
-  token: Secret | undefined,
+  answers: Answers,
 ): Promise<Opening> {
   node.send(startupMessage(parameters))
   const said = opening()
-  let unsent = token
+  let asked = false
   for (let messages = 0; messages < MESSAGES_MAX; messages++) {
-    const frame = await node.message(MESSAGE_BYTES_MAX)
-    const message = decodeNodeMessage(frame)
+    const { frame, message } = await hear(node)
     switch (message?.kind) {
       case 'cleartextPassword':
-        answerPassword(node, unsent)
-        unsent = undefined
+      case 'sasl':
+        if (asked) throw failed('the node asks for a second answer')
+        asked = true
+        await answer(node, message, answers)
         break
       case 'authenticationOk':
       case 'negotiate':
@@ -71,16 +78,52 @@ export async function signIn(
         said.cancelKey = message.key
         break
       case 'readyForQuery':
+        if (answers.required && !asked)
+          throw failed('the node let the role in and asks for no secret (trust, or peer)')
         return said.done(frame)
-      case 'error':
-        throw new NodeRefused(message.refusal, Buffer.from(frame.whole))
-      case 'unsupportedAuthentication':
-        throw failed(`the node asks for ${message.method}, which this sign-in doesn't have`)
       default:
         throw new Failure('node_protocol', { log: `message type ${frame.type} during sign-in` })
     }
   }
   throw new Failure('node_protocol', { log: `more than ${MESSAGES_MAX} messages during sign-in` })
+}
+
+/**
+ * The next message of a sign-in; its frame is good until the one after it.
+ * @throws NodeRefused, Failure `node_signin_failed` or `node_protocol`
+ */
+async function hear(node: Leg): Promise<{ frame: Frame; message: NodeMessage | undefined }> {
+  const frame = await node.message(MESSAGE_BYTES_MAX)
+  const message = decodeNodeMessage(frame)
+  if (message?.kind === 'error') throw new NodeRefused(message.refusal, Buffer.from(frame.whole))
+  if (message?.kind === 'unsupportedAuthentication') throw unanswered(message.method)
+  return { frame, message }
+}
+
+/**
+ * The node's next word in a SASL exchange: what it says, and the message as it came.
+ * @throws NodeRefused, Failure `node_signin_failed` or `node_protocol`
+ */
+export async function hearSasl(
+  node: Leg,
+  kind: 'saslContinue' | 'saslFinal',
+): Promise<{ data: string; whole: Buffer }> {
+  const { message, frame } = await hear(node)
+  if (message?.kind === kind) return { data: message.data, whole: Buffer.from(frame.whole) }
+  throw new Failure('node_protocol', { log: `message type ${frame.type} in a SASL exchange` })
+}
+
+async function answer(
+  node: Leg,
+  message: Extract<NodeMessage, { kind: 'sasl' | 'cleartextPassword' }>,
+  { password, sasl }: Answers,
+): Promise<void> {
+  if (message.kind === 'cleartextPassword') {
+    if (password === undefined) throw unanswered('a password')
+    return await password(node)
+  }
+  if (sasl === undefined) throw unanswered('SASL')
+  await sasl(node, message.mechanisms)
 }
 
 function opening() {
@@ -103,13 +146,8 @@ function opening() {
   }
 }
 
-function answerPassword(node: Leg, token: Secret | undefined): void {
-  if (token === undefined)
-    throw failed("the node asks for a password, which this sign-in doesn't have")
-  if (!node.encrypted) throw failed('the node asks for the token without TLS')
-  const message = passwordMessage(token)
-  // Not awaited: a node that doesn't read would outlast the deadline.
-  node.socket.write(message, () => message.fill(0))
+function unanswered(method: string): Failure {
+  return failed(`the node asks for ${method}, which this sign-in doesn't have`)
 }
 
 function failed(log: string): Failure {

@@ -29,14 +29,15 @@ export async function visit<T>(
   }
 }
 
-/** A session of the gate's own; its leg's deadline is the signal. */
+/** A session of the gate's own; its leg's deadline is the signal, and as long as `ms` it may take. */
 export async function enter(
   node: Node,
   role: string,
   database: string,
   signal: AbortSignal,
+  ms?: number,
 ): Promise<Leg> {
-  const { leg } = await connectTo(grant(role, database), node, parameters(node), signal)
+  const { leg } = await connectTo(grant(role, database), node, parameters(node), signal, ms)
   return leg
 }
 

@@ -2,7 +2,9 @@
  * A configuration file becomes a Config: narrow values that nobody has to check again. Everything
  * that can be wrong with the file is found here, all at once, each with its place.
  */
-import type { Node, SignIn } from '../cluster/node.ts'
+import { createHash } from 'node:crypto'
+import type { SignIn } from '../cluster/node.ts'
+import type { NodesPlan } from '../cluster/nodes.ts'
 import { Failure } from '../failure.ts'
 import type { Trust } from '../identity/trust.ts'
 import type { Issuers } from '../issuers/issuers.ts'
@@ -14,9 +16,11 @@ import type { Dialect } from '../wire/options.ts'
 import { type Complaint, type ConfigDocument, type Outside, readDocument } from './document.ts'
 import { type ListenerTls, readListenerTls } from './listener_tls.ts'
 import { check } from './mistakes.ts'
+import { type Networks, openNetworks } from './networks.ts'
 import { type Reading, readNodes } from './nodes.ts'
 import { readableSections, type Sections } from './readable.ts'
 import * as schema from './schema.ts'
+import { noteOutside, type Source } from './source.ts'
 import { type Believed, readTrust } from './trust.ts'
 import { AUTHORIZATION, JWT, KEEP_OTHERS, OAUTH, PROVISIONING, ROLES } from './trust_settings.ts'
 import type { HostPort } from './values.ts'
@@ -25,11 +29,34 @@ export interface Config {
   listeners: ListenerConfig[]
   /** In the order of the file; a client says which one where there are several. */
   clusters: [ClusterConfig, ...ClusterConfig[]]
-  limits: { connections: number; authenticationTimeoutMs: number }
+  limits: Limits
+  /** How long sessions may finish what they do when the gate is asked to end. */
+  shutdown: { graceMs: number }
   ops: HostPort | undefined
   log: { level: Level }
   /** `stdout` or the path of a file. */
   auditTo: string
+  /** How many processes have the sessions; with 1 the gate's own has them. */
+  workers: number | 'auto'
+  /** What it was made of. */
+  source: Source
+}
+
+/** How much is enough, for one process; undefined where there is no bound. */
+export interface Limits {
+  connections: number
+  connectionsPerAddress: number | undefined
+  sessionsPerUser: number | undefined
+  handshakeTimeoutMs: number
+  authenticationTimeoutMs: number
+  idleTimeoutMs: number | undefined
+}
+
+/** What becomes of a session when the token that began it expires. */
+export interface AtExpiry {
+  end: 'never' | 'when_idle' | 'always'
+  /** How long `always` lets it finish what it does. */
+  graceMs: number
 }
 
 /** What is one cluster's own: whom it believes, whom it lets in, where it is. */
@@ -43,17 +70,26 @@ export interface ClusterConfig {
   issuers: Issuers
   dialect: Dialect
   signIn: SignIn
-  nodes: [Node, ...Node[]]
+  nodes: NodesPlan
   /** Whom the gate asks about roles as, and `postern cluster doctor` looks around as. */
   management: { role: string } | undefined
   /** What becomes of groups, where anything does. */
   authorization: Authorization | undefined
   /** A user who is not there is made at the first sign-in. */
   provisioning: boolean
+  /** What becomes of clients that don't say that a token will come. */
+  nonJwtLogins: 'reject' | 'passthrough' | 'detect'
+  /** Another one where anything of this would be: of its section, or of a file that it names. */
+  fingerprint: string
+  atExpiry: AtExpiry
 }
 
 export interface ListenerConfig {
   bind: HostPort | { path: string; mode: number }
+  /** Who has to say, by a PROXY header, whom they speak for; nobody else may connect then. */
+  proxies: Networks | undefined
+  /** How long a silent connection waits for a sign of life. */
+  keepAliveMs: number
   tls: ListenerTls | undefined
   /** A token may be asked for without TLS: a unix socket, or loopback by `allow_plaintext`. */
   allowPlaintext: boolean
@@ -67,13 +103,27 @@ export interface Inspected {
   document: ConfigDocument
 }
 
-/** @throws Failure `config_invalid`, with every mistake on a line of its own. */
-export function parseConfig(name: string, text: string, outside: Outside): Config {
-  return inspectConfig(name, text, outside).config
+/**
+ * @param previous - what the file said before: an issuer of which nothing changed goes on.
+ * @throws Failure `config_invalid`, with every mistake on a line of its own.
+ */
+export function parseConfig(
+  name: string,
+  text: string,
+  outside: Outside,
+  previous?: Config,
+): Config {
+  return inspectConfig(name, text, outside, previous).config
 }
 
 /** @throws Failure `config_invalid`, with every mistake on a line of its own. */
-export function inspectConfig(name: string, text: string, outside: Outside): Inspected {
+export function inspectConfig(
+  name: string,
+  text: string,
+  from: Outside,
+  previous?: Config,
+): Inspected {
+  const { outside, done } = noteOutside(name, text, from)
   const document = readDocument(name, text, outside)
   if (document.value === undefined) throw invalid(document, document.complaints)
   const value = document.value ?? {}
@@ -82,48 +132,90 @@ export function inspectConfig(name: string, text: string, outside: Outside): Ins
     offset: document.offset(path, key),
     what: message,
   }))
-  const reading = openReading(document, outside, (path, what) =>
-    found.push({ offset: document.offset(path), what }),
-  )
-  const parts = readParts(read.ok ? read.value : readableSections(value), reading)
+  const complain: Reading['complain'] = (path, what) =>
+    found.push({ offset: document.offset(path), what })
+  const open = (from: Outside) => openReading(document, from, complain, previous)
+  const sections = read.ok ? read.value : readableSections(value)
+  const parts = {
+    listeners: readListeners(sections, open(outside)),
+    clusters: readClusters(sections, document, outside, open),
+  }
   // What is missing from outside is told once, not again for what stands in its place.
   const told = new Set(document.complaints.map(({ offset }) => offset))
   const complaints = [...document.complaints, ...found.filter(({ offset }) => !told.has(offset))]
   const [first, ...others] = parts.clusters
   if (!read.ok || complaints.length > 0 || first === undefined) throw invalid(document, complaints)
   return {
-    config: toConfig(read.value, parts.listeners, [first, ...others], document),
+    config: {
+      ...toConfig(read.value, parts.listeners, [first, ...others], document),
+      source: done(),
+    },
     file: read.value,
     document,
   }
 }
 
+function readListeners({ listeners }: Sections, reading: Reading): ListenerConfig[] {
+  return listeners.flatMap((listener, index) => {
+    if (listener === undefined) return []
+    return 'directory' in listener
+      ? unixListener(listener)
+      : tcpListener(['listeners', index, 'tls'], listener, reading)
+  })
+}
+
 /** What the files say that the sections name, and the identity map. */
-function readParts({ listeners, clusters }: Sections, reading: Reading) {
+function readClusters(
+  { clusters }: Sections,
+  document: ConfigDocument,
+  outside: Outside,
+  open: (outside: Outside) => Reading,
+): ClusterConfig[] {
+  return Object.entries(clusters).map(([name, section]) => {
+    const print = openPrint(document, name)
+    const reading = open(print.noting(outside))
+    const nodes = readNodes(name, section, reading)
+    const believed = readTrust(name, section, reading)
+    return {
+      name,
+      trust: believed.jwt,
+      rules: rules(section),
+      oauthbearer: oauthbearer(section, believed),
+      issuers: believed.issuers,
+      dialect: section.kind,
+      signIn: section.sign_in,
+      nodes,
+      management: section.management,
+      authorization: authorization(section),
+      provisioning: section[PROVISIONING],
+      nonJwtLogins: section.non_jwt_logins,
+      atExpiry: { end: section.session.end_at_token_expiry, graceMs: section.session.grace },
+      fingerprint: print.done(),
+    }
+  })
+}
+
+/** Of a cluster's section as it stands in the file, and of all the texts that it names. */
+function openPrint({ value }: ConfigDocument, name: string) {
+  const hash = createHash('sha256')
+  const note = (...parts: unknown[]) => void hash.update(`${JSON.stringify(parts)}\n`)
+  const { clusters } = value as { clusters: Record<string, unknown> }
+  note(clusters[name])
+  let over = false
   return {
-    listeners: listeners.flatMap((listener, index) => {
-      if (listener === undefined) return []
-      return 'directory' in listener
-        ? unixListener(listener)
-        : tcpListener(['listeners', index, 'tls'], listener, reading)
+    noting: (outside: Outside): Outside => ({
+      ...outside,
+      readFile(path) {
+        const text = outside.readFile(path)
+        // What is read later on is read anew each time.
+        if (!over) note(path, text)
+        return text
+      },
     }),
-    clusters: Object.entries(clusters).map(([name, section]) => {
-      const nodes = readNodes(name, section, reading)
-      const believed = readTrust(name, section, reading)
-      return {
-        name,
-        trust: believed.jwt,
-        rules: rules(section),
-        oauthbearer: oauthbearer(section, believed),
-        issuers: believed.issuers,
-        dialect: section.kind,
-        signIn: section.sign_in,
-        nodes,
-        management: section.management,
-        authorization: authorization(section),
-        provisioning: section[PROVISIONING],
-      }
-    }),
+    done() {
+      over = true
+      return hash.digest('hex')
+    },
   }
 }
 
@@ -132,17 +224,27 @@ function toConfig(
   listeners: ListenerConfig[],
   clusters: Config['clusters'],
   document: ConfigDocument,
-): Config {
+): Omit<Config, 'source'> {
   return {
     listeners,
     clusters,
-    limits: {
-      connections: file.limits.connections,
-      authenticationTimeoutMs: file.limits.authentication_timeout,
-    },
+    limits: limits(file.limits),
+    workers: file.workers,
+    shutdown: { graceMs: file.shutdown.grace },
     ops: file.ops.listen,
     log: file.log,
     auditTo: file.audit.to === 'stdout' ? file.audit.to : document.resolve(file.audit.to),
+  }
+}
+
+function limits(section: schema.File['limits']): Limits {
+  return {
+    connections: section.connections,
+    connectionsPerAddress: section.connections_per_address,
+    sessionsPerUser: section.sessions_per_user,
+    handshakeTimeoutMs: section.handshake_timeout,
+    authenticationTimeoutMs: section.authentication_timeout,
+    idleTimeoutMs: section.idle_timeout,
   }
 }
 
@@ -150,6 +252,7 @@ function openReading(
   document: ConfigDocument,
   outside: Outside,
   complain: Reading['complain'],
+  previous: Config | undefined,
 ): Reading {
   return {
     complain,
@@ -172,22 +275,29 @@ function openReading(
     isPrivate: (file) => (outside.fileMode(document.resolve(file)) & 0o077) === 0,
     resolve: document.resolve,
     now: outside.now,
-    tellTo: (other) => openReading(document, outside, other),
+    tellTo: (other) => openReading(document, outside, other, previous),
+    elsewhere: outside.elsewhere,
+    issuers: (name) => previous?.clusters.find((cluster) => cluster.name === name)?.issuers,
   }
 }
 
 function unixListener({ directory, port, mode }: schema.UnixListener): ListenerConfig {
   const bind = { path: `${directory}/.s.PGSQL.${port}`, mode }
-  return { bind, tls: undefined, allowPlaintext: true }
+  return { bind, proxies: undefined, keepAliveMs: 0, tls: undefined, allowPlaintext: true }
 }
 
 function tcpListener(
   path: PropertyKey[],
-  { address, tls, allow_plaintext }: schema.TcpListener,
+  { address, tls, allow_plaintext, proxy_protocol, keepalive }: schema.TcpListener,
   reading: Reading,
 ): ListenerConfig {
-  const read = tls && readListenerTls(path, tls, reading)
-  return { bind: address, tls: read, allowPlaintext: allow_plaintext }
+  return {
+    bind: address,
+    proxies: proxy_protocol && openNetworks(proxy_protocol.from),
+    keepAliveMs: keepalive,
+    tls: tls && readListenerTls(path, tls, reading),
+    allowPlaintext: allow_plaintext,
+  }
 }
 
 /** With OAUTHBEARER, which may want another audience, and scopes. */

@@ -13,6 +13,7 @@ import {
   visit,
   type Document as YamlDocument,
 } from 'yaml'
+import type { Elsewhere } from '../issuers/elsewhere.ts'
 
 export interface Outside {
   env(name: string): string | undefined
@@ -22,6 +23,8 @@ export interface Outside {
   fileMode(path: string): number
   /** Milliseconds since the epoch: certificates are looked at by today. */
   now(): number
+  /** Where another process fetches what issuers publish: that process' issuer. */
+  elsewhere?(cluster: string, issuer: string): Elsewhere
 }
 
 /** What is wrong, and where in the text. */

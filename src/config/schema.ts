@@ -5,28 +5,37 @@
  */
 import { z } from 'zod'
 import type { SignIn } from '../cluster/node.ts'
+import { checkBinding, checkLogins, loginKeys } from './login_settings.ts'
 import { check, passOn } from './mistakes.ts'
+import { network } from './networks.ts'
+import { addressOf, checkNodes, healthKeys, type NodeSection, nodeKeys } from './node_settings.ts'
 import { type Complain, checkTrust, trustKeys } from './trust_settings.ts'
 import {
+  duration,
   fileMode,
   fileName,
   type HostPort,
   hostPort,
   isLoopback,
-  nodeAddress,
+  keepalive,
   roleName,
   timeout,
 } from './values.ts'
 
 const strings = z.array(z.string())
+const count = z.int().min(1, 'write a number of at least 1')
 const COMPARED = [
   'kind',
   'nodes',
   'sign_in',
   'certificate',
   'management',
+  'target',
+  'prefer',
+  ...Object.keys(loginKeys),
   ...Object.keys(trustKeys),
 ]
+const WORKERS = 'write a number from 1 to 64, or auto'
 const NO_PORT = 'write a port from 1 to 65535'
 
 const certificateFiles = { cert_file: fileName, key_file: fileName }
@@ -42,6 +51,10 @@ export const tcpListener = z
       })
       .optional(),
     allow_plaintext: z.boolean().default(false),
+    proxy_protocol: z
+      .strictObject({ from: z.array(network).min(1, 'name at least one network') })
+      .optional(),
+    keepalive: keepalive.default(60_000),
   })
   .superRefine(checkTcpListener, { when: readable(['address', 'tls', 'allow_plaintext']) })
 
@@ -60,25 +73,19 @@ export const listener = z.unknown().transform((value, context) => {
   return z.NEVER
 })
 
-export const node = z.strictObject({
-  address: nodeAddress,
-  tls: z
-    .strictObject({
-      ca_file: fileName,
-      server_name: z.string().optional(),
-      sslnegotiation: z.enum(['postgres', 'direct']).default('postgres'),
-    })
-    .optional(),
-})
-
 export const clusterKeys = z.strictObject({
   kind: z.enum(['postgresql', 'cockroachdb']),
-  nodes: z.array(node).min(1, 'name at least one node').max(1_000, 'name at most 1000 nodes'),
-  sign_in: z.enum(['peer', 'certificate', 'trust', 'forward']),
+  ...nodeKeys,
+  health: section(healthKeys),
+  sign_in: z.enum(['peer', 'certificate', 'scram', 'trust', 'forward']),
   certificate: z.strictObject({ ca_cert: fileName, ca_key: fileName }).optional(),
+  ...loginKeys,
   management: z.strictObject({ role: roleName }).optional(),
-  connect_timeout: timeout.default(5_000),
   send_remote_addr: z.boolean().default(false),
+  session: section({
+    end_at_token_expiry: z.enum(['never', 'when_idle', 'always']).default('never'),
+    grace: duration.default(60_000),
+  }),
   allow_roles: strings.default([]),
   replication_roles: strings.default([]),
   ...trustKeys,
@@ -86,24 +93,31 @@ export const clusterKeys = z.strictObject({
 
 export const cluster = clusterKeys.superRefine(checkCluster, { when: readable(COMPARED) })
 
-export const file = z.strictObject({
+const fileKeys = z.strictObject({
   listeners: z.array(listener).min(1, 'name at least one listener'),
   clusters: z.record(z.string(), cluster).superRefine(checkClusters, { when: readable([]) }),
   limits: section({
-    connections: z.int().min(1, 'write a number of at least 1').default(10_000),
+    connections: count.default(10_000),
+    connections_per_address: count.optional(),
+    sessions_per_user: count.optional(),
+    handshake_timeout: timeout.default(10_000),
     authentication_timeout: timeout.default(15_000),
+    idle_timeout: timeout.optional(),
   }),
+  workers: z.union([z.int().min(1).max(64), z.literal('auto')], WORKERS).default(1),
+  shutdown: section({ grace: duration.default(30_000) }),
   ops: section({ listen: hostPort.optional() }),
   log: section({ level: z.enum(['debug', 'info', 'warn', 'error']).default('info') }),
   audit: section({ to: fileName.default('stdout') }),
 })
+
+export const file = fileKeys.superRefine(checkFile, { when: readable(['listeners', 'clusters']) })
 
 export type File = z.output<typeof file>
 export type ClusterSection = z.output<typeof cluster>
 export type Listener = z.output<typeof listener>
 export type TcpListener = z.output<typeof tcpListener>
 export type UnixListener = z.output<typeof unixListener>
-export type NodeSection = z.output<typeof node>
 
 /** May be left out, as every key of it may; with all of them commented out it is there, and empty. */
 function section<Shape extends z.ZodRawShape>(shape: Shape) {
@@ -152,13 +166,25 @@ const CLUSTER_NAME = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/
 function checkCluster(section: z.output<typeof cluster>, context: z.RefinementCtx): void {
   const complain = complainer(context)
   for (const [at, node] of section.nodes.entries())
-    checkSignIn(section.sign_in, node, (path, what) => complain(nodePath(path, at), what))
+    checkSignIn(section.sign_in, { address: addressOf(node), tls: node.tls }, (path, what) =>
+      complain(nodePath(path, at), what),
+    )
+  checkNodes(section, complain)
   if (section.sign_in === 'certificate' && section.certificate === undefined)
     complain(
       ['sign_in'],
       'certificate needs certificate: {ca_cert, ca_key}; make them by postern ca init',
     )
+  const reached = section.nodes.map((node) => {
+    return { unix: 'path' in addressOf(node), tls: node.tls !== undefined }
+  })
+  checkLogins(section, reached, complain)
   checkTrust(section, complain)
+}
+
+function checkFile({ listeners, clusters }: z.output<typeof fileKeys>, context: z.RefinementCtx) {
+  const secure = listeners.map((listener) => ('directory' in listener ? {} : listener))
+  checkBinding(secure, clusters, complainer(context))
 }
 
 /** What is said of `nodes` is said of the node's own place. */
@@ -166,7 +192,11 @@ function nodePath([first = '', ...rest]: PropertyKey[], at: number): PropertyKey
   return first === 'nodes' ? [first, at, ...rest] : [first, ...rest]
 }
 
-function checkSignIn(signIn: SignIn, { address, tls }: NodeSection, complain: Complain): void {
+function checkSignIn(
+  signIn: SignIn,
+  { address, tls }: { address: ReturnType<typeof addressOf>; tls: NodeSection['tls'] },
+  complain: Complain,
+): void {
   const unix = 'path' in address
   const here = unix || isLoopback(address.host)
   if (signIn === 'peer' && !unix)
@@ -186,8 +216,8 @@ function checkSignIn(signIn: SignIn, { address, tls }: NodeSection, complain: Co
       ['sign_in'],
       'a certificate is shown in TLS; give the node host:port and tls: {ca_file}',
     )
-  if (signIn === 'trust' && !here && tls === undefined)
-    complain(['sign_in'], 'trust needs a node on this machine, or tls: {ca_file}')
+  if ((signIn === 'trust' || signIn === 'scram') && !here && tls === undefined)
+    complain(['sign_in'], `${signIn} needs a node on this machine, or tls: {ca_file}`)
   if (unix && tls !== undefined)
     complain(['nodes', 'tls'], 'a unix socket takes no TLS; leave it out')
 }

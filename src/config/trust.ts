@@ -32,7 +32,7 @@ export interface Believed {
 
 export function readTrust(name: string, section: TrustSection, reading: Reading): Believed {
   const complain = (key: string, what: string) => reading.complain(['clusters', name, key], what)
-  const issuers = issuersOf(section, reading)
+  const issuers = issuersOf(name, section, reading)
   const named = section[ISSUERS] ?? section[ISSUERS_ALIAS]
   const jwt = {
     enabled: section[`${JWT}.enabled`],
@@ -59,11 +59,13 @@ export function readTrust(name: string, section: TrustSection, reading: Reading)
 }
 
 /** Nothing is fetched before somebody asks. */
-function issuersOf(section: TrustSection, reading: Reading): Issuers {
+function issuersOf(name: string, section: TrustSection, reading: Reading): Issuers {
   if (!section[AUTO_FETCH] && !section[AUTHORIZATION]) return new Map()
   const plans = [...acceptedIssuers(section)].map((issuer) => planOf(issuer, section, reading))
   const readSecret = (file: string) => new Secret(reading.text(file).trim())
-  return openIssuers(plans, { now: reading.now, readSecret })
+  const { elsewhere: of } = reading
+  const elsewhere = of && ((issuer: string) => of(name, issuer))
+  return openIssuers(plans, { now: reading.now, readSecret, elsewhere }, reading.issuers(name))
 }
 
 function planOf(issuer: string, section: TrustSection, { proxyEnv }: Reading): IssuerPlan {

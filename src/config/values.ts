@@ -14,6 +14,8 @@ const UNITS_MS = new Map([
 ])
 /** Below what a timer can wait: a longer one would fire at once. */
 const DURATION_MS_MAX = 24 * 24 * 3_600_000
+/** Below 32767 seconds, Linux's own bound. */
+const KEEPALIVE_MS_MAX = 9 * 3_600_000
 
 /** `15s`, `1m30s`, `500ms`: milliseconds. */
 export const duration = form(
@@ -25,6 +27,15 @@ export const duration = form(
 export const timeout = form(
   'a time to wait; write one like 15s, 1m30s or 500ms, at least 1ms and at most 24 days (576h)',
   (text) => parseDuration(text) || undefined,
+)
+
+/** The system counts seconds here. */
+export const keepalive = form(
+  'a time between signs of life; write one like 30s or 2m, at least 1s and at most 9h',
+  (text) => {
+    const ms = parseDuration(text) ?? 0
+    return ms >= 1_000 && ms <= KEEPALIVE_MS_MAX ? ms : undefined
+  },
 )
 
 export interface HostPort {
@@ -62,7 +73,7 @@ export function isLoopback(host: string): boolean {
 }
 
 /** @param what - ends the sentence that begins with the value: `"x" is not …` */
-function form<T>(what: string, parse: (text: string) => T | undefined) {
+export function form<T>(what: string, parse: (text: string) => T | undefined) {
   const problem = (input: unknown) => `${shown(input)} is not ${what}`
   const text = z.string({
     error: ({ input }) => (input === undefined || input === null ? undefined : problem(input)),

@@ -44,7 +44,7 @@ export function warningsOf(
 
 function warnOfListener(
   path: PropertyKey[],
-  { tls, allow_plaintext }: TcpListener,
+  { tls, allow_plaintext, proxy_protocol }: TcpListener,
   look: Look,
   warn: Warn,
 ): void {
@@ -53,6 +53,12 @@ function warnOfListener(
       [...path, 'allow_plaintext'],
       'clients may send their tokens in clear, and whoever can capture on this machine reads them; remove it and give the listener tls',
     )
+  for (const [index, { bits }] of proxy_protocol?.from.entries() ?? [])
+    if (bits === 0)
+      warn(
+        [...path, 'proxy_protocol', 'from', index],
+        'anybody may say which address they come from; name your proxies alone',
+      )
   if (tls === undefined) return
   const pairs = [
     { at: [...path, 'tls'], ...tls },
@@ -71,7 +77,7 @@ function warnOfListener(
 
 function warnOfSignIn(
   path: PropertyKey[],
-  { nodes, sign_in, certificate }: ClusterSection,
+  { nodes, sign_in, certificate, scram }: ClusterSection,
   look: Look,
   warn: Warn,
 ): void {
@@ -82,6 +88,11 @@ function warnOfSignIn(
     warn(
       [...path, 'sign_in'],
       'the node asks nothing: whoever else reaches it is any role; write peer or certificate, or let its pg_hba.conf trust the gate alone',
+    )
+  if (scram !== undefined && sign_in !== 'scram')
+    warn(
+      [...path, 'scram'],
+      `no secret is used with sign_in: ${sign_in}; remove it, or write sign_in: scram`,
     )
   if (certificate === undefined) return
   if (sign_in === 'certificate')

@@ -18,7 +18,7 @@ import {
 import { type Ledger, openDocument, type PublishedDocument } from './document.ts'
 import type { Get } from './get.ts'
 import { openKeyCache, type PublishedKeys, parseKeys } from './key_cache.ts'
-import { fetchUserinfo } from './userinfo.ts'
+import { askUserinfo } from './userinfo.ts'
 
 export interface IssuerSettings {
   /** As tokens name it. */
@@ -38,6 +38,8 @@ export interface IssuerSettings {
 
 /** `find` throws Failure `jwks_unavailable`. */
 export interface Issuer extends KeySource {
+  /** @throws Failure `userinfo_lookup_failed` or `no_userinfo_endpoint`. */
+  userinfoEndpoint(): Promise<string>
   /**
    * @param subject - the token's own: an answer about another one is refused.
    * @throws Failure `userinfo_lookup_failed` or `no_userinfo_endpoint`.
@@ -89,6 +91,15 @@ export function openIssuer(settings: IssuerSettings, get: Get, now: () => number
     configured ?? (await discovery.read()).value.keys
   const cache = openKeyCache(keyDocument, now)
 
+  const endpoint = async (): Promise<string> => {
+    const { value } = await discovery.read().catch((thrown: unknown) => {
+      throw new Failure('userinfo_lookup_failed', { log: reason(thrown), cause: thrown })
+    })
+    const found = userinfoEndpoint(value.document)
+    if (found === undefined) throw new Failure('no_userinfo_endpoint')
+    return found
+  }
+
   const isDue = () => (configured === undefined && discovery.isDue()) || latest?.isDue() === true
   const fetchDue = async (): Promise<void> => {
     if (configured === undefined && discovery.isDue()) await discovery.fetch()
@@ -104,15 +115,8 @@ export function openIssuer(settings: IssuerSettings, get: Get, now: () => number
         throw new Failure('jwks_unavailable', { log, cause: thrown })
       }
     },
-    async userinfo(token, subject) {
-      try {
-        const endpoint = userinfoEndpoint((await discovery.read()).value.document)
-        if (endpoint !== undefined) return await fetchUserinfo(endpoint, token, subject, get)
-      } catch (thrown) {
-        throw new Failure('userinfo_lookup_failed', { log: reason(thrown), cause: thrown })
-      }
-      throw new Failure('no_userinfo_endpoint')
-    },
+    userinfoEndpoint: endpoint,
+    userinfo: async (token, subject) => await askUserinfo(await endpoint(), token, subject, get),
     refreshAhead() {
       // What fails is remembered by its document, and said by `status` and the next login.
       if (isDue()) fetchDue().catch(() => {})

@@ -6,6 +6,7 @@
  */
 import { isDeepStrictEqual } from 'node:util'
 import type { Secret } from '../secret.ts'
+import { type Elsewhere, openElsewhere } from './elsewhere.ts'
 import { type GetSettings, openGet } from './get.ts'
 import { type Issuer, type IssuerSettings, openIssuer } from './issuer.ts'
 
@@ -27,12 +28,14 @@ export interface IssuersParts {
   now: () => number
   /** Reads a file anew. @throws Error that names the problem, for the log. */
   readSecret: (file: string) => Secret
+  /** Where another process fetches: that process' issuer of the name. */
+  elsewhere?: ((issuer: string) => Elsewhere) | undefined
 }
 
 /** @param previous - what is open so far; what isn't planned any more is left behind. */
 export function openIssuers(
   plans: readonly IssuerPlan[],
-  { now, readSecret }: IssuersParts,
+  { now, readSecret, elsewhere }: IssuersParts,
   previous: Issuers = new Map(),
 ): Issuers {
   const open = (plan: IssuerPlan): PlannedIssuer => {
@@ -41,7 +44,12 @@ export function openIssuers(
     const file = plan.bearerTokenFile
     const bearerToken = file === undefined ? undefined : () => readSecret(file)
     const stop = new AbortController()
-    const issuer = openIssuer({ ...plan, bearerToken }, openGet(plan.get, now, stop.signal), now)
+    const get = openGet(plan.get, now, stop.signal)
+    const there = elsewhere?.(plan.issuer)
+    const issuer =
+      there === undefined
+        ? openIssuer({ ...plan, bearerToken }, get, now)
+        : openElsewhere(plan.issuer, there, get)
     return { ...issuer, plan, close: () => stop.abort() }
   }
   return new Map(plans.map((plan) => [plan.issuer, open(plan)]))

@@ -3,6 +3,7 @@
  * https://openid.net/specs/openid-connect-core-1_0.html, section 5.3
  * Rule: the token goes to the endpoint that the issuer named and nowhere else, no log included.
  */
+import { Failure } from '../failure.ts'
 import type { Secret } from '../secret.ts'
 import { jsonObject } from './discovery.ts'
 import type { Answer, Get } from './get.ts'
@@ -25,6 +26,16 @@ export async function fetchUserinfo(
   if (subject !== undefined && claims.sub !== undefined && claims.sub !== subject)
     throw new Error('userinfo is about another subject than the token')
   return claims
+}
+
+/** @throws Failure `userinfo_lookup_failed` */
+export async function askUserinfo(...asked: Parameters<typeof fetchUserinfo>) {
+  try {
+    return await fetchUserinfo(...asked)
+  } catch (thrown) {
+    const log = thrown instanceof Error ? thrown.message : String(thrown)
+    throw new Failure('userinfo_lookup_failed', { log, cause: thrown })
+  }
 }
 
 function isSigned({ headers }: Answer): boolean {

@@ -1,18 +1,54 @@
 /**
- * What a worker tells the primary, and the primary a worker. With one process both ends are in it;
- * with several the same values go over a channel, so they are plain data.
+ * What a worker in a process of its own tells the primary, and the primary a worker: plain data, over the
+ * channel between them. https://nodejs.org/docs/latest-v24.x/api/child_process.html#advanced-serialization
  */
+import type { Source } from '../config/source.ts'
+import type { FailureCode } from '../failure.ts'
+import type { PortableKeys } from '../identity/portable_keys.ts'
 import type { AuditEvent } from '../telemetry/events.ts'
 
 export type ToPrimary =
+  /** It takes connections; its addresses, in the order of the listeners. */
+  | { kind: 'open'; addresses: Address[] }
+  /** It could not open, and ends. */
+  | { kind: 'failed'; problem: string }
+  | { kind: 'log'; line: string }
+  /** Several at a time. */
+  | { kind: 'count'; metrics: Metric[] }
+  /** A cancel whose key names another worker. */
+  | { kind: 'cancel'; key: Uint8Array }
+  /** Nothing is under way in it any more. */
+  | { kind: 'drained' }
+  | { kind: 'ask'; id: number; ask: Question }
+
+export type ToWorker =
+  | { kind: 'begin'; number: number; source: Source }
+  /** The configuration was read again. */
+  | { kind: 'renew'; source: Source }
+  | { kind: 'cancel'; key: Uint8Array }
+  /** How many connections the other workers have. */
+  | { kind: 'elsewhere'; connections: number }
+  /** Take nobody new, and end when the last session has ended. */
+  | { kind: 'retire' }
+  | { kind: 'drain' }
+  | { kind: 'close' }
+  | { kind: 'answer'; id: number; answer: Answer }
+
+/** What is waited for. */
+export type Question =
   /** A line of the audit stream, to be written before its effect. */
   | { kind: 'audit'; event: AuditEvent }
-  /** Something to count. */
-  | { kind: 'metric'; metric: Metric }
-  /** A cancel whose key names another worker. */
-  | { kind: 'cancel'; key: Buffer }
+  | { kind: 'keys'; cluster: string; issuer: string; kid: string }
+  | { kind: 'userinfo'; cluster: string; issuer: string }
 
-export type ToWorker = { kind: 'cancel'; key: Buffer }
+export type Answer =
+  | { kind: 'written' }
+  | { kind: 'keys'; found: PortableKeys }
+  | { kind: 'userinfo'; endpoint: string }
+  | { kind: 'failed'; code: FailureCode; log: string }
+
+/** TCP, or a unix socket. */
+export type Address = { host: string; port: number } | { path: string; mode: number }
 
 export type Metric =
   | { name: 'connection_opened' }
@@ -24,5 +60,14 @@ export type Metric =
   | { name: 'session_opened' }
   | { name: 'session_closed'; by: 'client' | 'node' | 'gate'; failure: string }
   | { name: 'connection_refused' }
+  | {
+      name: 'node_state'
+      cluster: string
+      node: string
+      state: 'up' | 'draining' | 'down' | 'gone'
+    }
+  | { name: 'node_failed'; cluster: string; node: string }
   | { name: 'relayed'; direction: 'to_client' | 'to_node'; bytes: number }
+  | { name: 'worker_opened' }
+  | { name: 'worker_ended'; how: 'retired' | 'lost' }
   | { name: 'cancel'; result: 'sent' | 'unknown' | 'dropped' | 'failed' }

@@ -38,9 +38,14 @@ export interface Grant {
   token?: Secret
 }
 
-export type Denial = { code: FailureCode; detail?: string }
+/** Leave for a client without a token to be judged by the node itself; a Grant of the role and no more. */
+export type Passage = Pick<Grant, 'role' | 'database'>
 
-export type Decision = { granted: true; grant: Grant } | { granted: false; denial: Denial }
+export type Denial = { code: FailureCode; detail?: string; log?: string }
+
+export type Decision<Leave = Grant> =
+  | { granted: true; grant: Leave }
+  | { granted: false; denial: Denial }
 
 export function decide(principal: Principal, ask: Ask, rules: Rules): Decision {
   const { user, database } = ask
@@ -62,6 +67,16 @@ export function decide(principal: Principal, ask: Ask, rules: Rules): Decision {
   return { granted: true, grant: { role: user, database, principal } }
 }
 
+/** Nobody has been identified yet: what no token is enough for, no password of the node's is either. */
+export function decidePassage(ask: Ask, rules: Rules): Decision<Passage> {
+  const { user, database } = ask
+  if (isReserved(user, rules.ownRoles) && !rules.allowRoles.has(user))
+    return refuse({ code: 'password_authentication_failed', log: 'a reserved role' })
+  if (ask.replication && !rules.replicationRoles.has(user))
+    return refuse({ code: 'replication_refused' })
+  return { granted: true, grant: { role: user, database } }
+}
+
 function notThisUser(principal: Principal, user: string): string {
   const names = quotedList(principal.names)
   return principal.mapped && principal.users.length === 0
@@ -69,6 +84,10 @@ function notThisUser(principal: Principal, user: string): string {
     : `token issued for ${names} and login was for ${user}`
 }
 
-function deny(code: FailureCode, detail?: string): Decision {
-  return { granted: false, denial: detail === undefined ? { code } : { code, detail } }
+function deny(code: FailureCode, detail?: string): Decision<never> {
+  return refuse(detail === undefined ? { code } : { code, detail })
+}
+
+function refuse(denial: Denial): Decision<never> {
+  return { granted: false, denial }
 }

@@ -18,6 +18,16 @@ const REVIVAL_TOKEN = 'crdb:session_revival_token_base64'
 const COCKROACHDB_DATABASE = 'defaultdb'
 const SET_BY_THE_GATE = new Set(['user', 'database', 'options', 'replication'])
 
+/** A cluster, as far as its clients have to know how it is spoken to. */
+export interface Asking {
+  dialect: Dialect
+  signIn: SignIn
+  nonJwtLogins: NonJwtLogins
+}
+
+/** What becomes of a client that doesn't say that a token will come; see `non_jwt_logins`. */
+export type NonJwtLogins = 'reject' | 'passthrough' | 'detect'
+
 export interface Asked {
   ask: Ask
   /** The client will give a token: `--crdb:jwt_auth_enabled=true`. */
@@ -29,10 +39,7 @@ export interface Asked {
   minor: number
 }
 
-export function readAsk(
-  startup: Startup,
-  { dialect, signIn }: { dialect: Dialect; signIn: SignIn },
-): Asked {
+export function readAsk(startup: Startup, { dialect, signIn, nonJwtLogins }: Asking): Asked {
   const others =
     dialect === 'cockroachdb' ? folded(startup.parameters) : new Map(startup.parameters)
   if (others.has(REVIVAL_TOKEN))
@@ -42,10 +49,11 @@ export function readAsk(
   // A CockroachDB node that judges the token again has to see the switch, too.
   const forwarded = dialect === 'cockroachdb' && signIn === 'forward'
   const { jwt, rest } = readOptions(startup.options, dialect, forwarded)
+  const addSwitch = forwarded && !jwt && nonJwtLogins !== 'passthrough'
   return {
     ask: { ...names(startup, dialect), replication: asksReplication(startup.replication) },
     jwt,
-    options: forwarded && !jwt ? [JWT_SWITCH, rest].filter(Boolean).join(' ') : rest,
+    options: addSwitch ? [JWT_SWITCH, rest].filter(Boolean).join(' ') : rest,
     replication: startup.replication,
     others,
     minor: startup.minor,

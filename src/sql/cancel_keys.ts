@@ -26,6 +26,11 @@ export interface CancelKeys {
   isOurs(key: Buffer): boolean
 }
 
+/** The number of the worker that gave a key of at least two bytes. */
+export function workerOf(key: Buffer): number {
+  return key.readUInt16BE(0) >>> 4
+}
+
 /** @param worker - 0 to 4095 */
 export function openCancelKeys(worker: number): CancelKeys {
   const salt = randomBytes(16)
@@ -44,6 +49,6 @@ export function openCancelKeys(worker: number): CancelKeys {
       if (session === undefined || session.key.length !== key.length) return undefined
       return timingSafeEqual(session.key, key) ? session.target : undefined
     },
-    isOurs: (key) => key.readUInt16BE(0) >>> 4 === worker,
+    isOurs: (key) => workerOf(key) === worker,
   }
 }

@@ -4,40 +4,60 @@
  */
 import { randomBytes } from 'node:crypto'
 import type { Socket } from 'node:net'
+import { isDeepStrictEqual } from 'node:util'
 import { cancel as cancelOnNode } from '../cluster/cancel.ts'
+import type { Limits, ListenerConfig } from '../config/config.ts'
 import type { ListenerTls } from '../config/listener_tls.ts'
 import { asFailure, Failure } from '../failure.ts'
-import type { ToPrimary, ToWorker } from '../peers/messages.ts'
-import type { Port } from '../peers/port.ts'
+import type { Primary } from '../peers/primary.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { errorResponse } from '../wire/server_messages.ts'
 import { openCancelKeys } from './cancel_keys.ts'
 import { type ClientTls, openClientTls } from './client_tls.ts'
 import type { Entrance } from './handshake.ts'
+import { openPlaces } from './limits.ts'
 import { type Bind, type Listener, listen } from './listener.ts'
 import type { Clusters } from './route.ts'
-import { type Cluster, serve } from './session.ts'
+import { type Cluster, type Stop, serve } from './session.ts'
 
 export interface DoorParts {
-  listeners: { bind: Bind; tls: ListenerTls | undefined; allowPlaintext: boolean }[]
+  listeners: ListenerConfig[]
   /** Calls back when one of the files has changed, until it is told to stop. */
   watch(files: readonly string[], changed: () => void): () => void
-  clusters: Clusters<Cluster>
+  /** Those of the moment. */
+  clusters(): Clusters<Cluster>
   /** This worker's number, and its line to the primary. */
   worker: number
-  port: Port<ToPrimary, ToWorker>
+  primary: Primary
   log: Logger
   now(): number
-  limits: { connections: number; authenticationTimeoutMs: number }
+  limits: Limits
+  /** Connections that other workers have. */
+  elsewhere(): number
 }
+
+/** What may change while the door is open. */
+export type Terms = Pick<DoorParts, 'listeners' | 'limits'>
 
 export interface Door {
   /** What was bound, in the listeners' order; a port of 0 has become a real one. */
   addresses: Bind[]
+  /** Takes no connection any more; resolves when the last one has ended by itself. */
+  retire(): Promise<void>
+  /**
+   * Lets nobody new in, ends each session with the reason as soon as nothing is under way in it, and
+   * waits for them. The sockets stay for cancels: newcomers are told to come back.
+   */
+  drain(why: Failure): Promise<void>
+  /** Other terms for whom comes from now on, on the same sockets. */
+  renew(terms: Terms): void
+  /** A cancel that came in elsewhere, with a key of this worker's. */
+  cancel(key: Buffer): void
   /** Stops accepting, ends every session with the reason, and waits for them. */
   close(why: Failure): Promise<void>
 }
 
+const CLOSING = { values: { problem: 'the gate is shutting down' } }
 const CANCELS_MAX = 64
 const CANCEL_TIMEOUT_MS = 10_000
 const CLOSE_TIMEOUT_MS = 5_000
@@ -48,16 +68,16 @@ const FLUSH_MS = 500
 export async function openDoor(parts: DoorParts): Promise<Door> {
   const sessions = openSessions(parts)
   const listeners: Listener[] = []
-  const watches: (() => void)[] = []
+  const entrances = openEntrances(parts)
   const stopListening = async () => {
-    for (const unwatch of watches) unwatch()
+    entrances.close()
     await Promise.all(listeners.map((listener) => listener.close()))
   }
   try {
-    for (const { bind, tls, allowPlaintext } of parts.listeners) {
-      const entrance = { tls: tls && openTls(tls, parts, watches), allowPlaintext }
-      const accept = (socket: Socket) => sessions.accept(socket, entrance)
-      listeners.push(await listen(bind, accept, parts.log))
+    for (const [at, listener] of parts.listeners.entries()) {
+      const accept = (socket: Socket) => sessions.accept(socket, entrances.of(at).entrance)
+      const terms = { ...listener, proxies: () => entrances.of(at).proxies }
+      listeners.push(await listen(terms, accept, parts))
     }
   } catch (thrown) {
     await stopListening()
@@ -65,6 +85,13 @@ export async function openDoor(parts: DoorParts): Promise<Door> {
   }
   return {
     addresses: listeners.map(({ bound }) => bound),
+    retire: stopListening,
+    drain: (why) => sessions.drain(why),
+    cancel: (key) => void sessions.cancel(key),
+    renew(terms) {
+      entrances.renew(terms.listeners)
+      sessions.renew(terms.limits)
+    },
     async close(why) {
       const stopped = stopListening()
       await sessions.close(why)
@@ -75,48 +102,66 @@ export async function openDoor(parts: DoorParts): Promise<Door> {
 
 /** The sessions of this door, each with its place. */
 function openSessions(parts: DoorParts) {
-  const { port, clusters, log, now, limits } = parts
+  const { primary, clusters, log, now } = parts
+  let { limits } = parts
   const cancelKeys = openCancelKeys(parts.worker)
-  const live = new Map<Socket, { stop(why: Failure): void; over: Promise<void> }>()
+  const enter = openPlaces()
+  const live = new Map<Socket, { stop: Stop; over: Promise<void> }>()
+  let ending: Parameters<Stop> | undefined
   const forward = openCancelling(parts, cancelKeys.find)
-  port.hear((message) => void forward(message.key))
   const cancel = async (key: Buffer) => {
     if (cancelKeys.isOurs(key)) await forward(key)
-    else port.send({ kind: 'cancel', key })
+    else primary.cancel(key)
   }
   return {
+    cancel: forward,
     accept(socket: Socket, entrance: Entrance): void {
       const id = randomBytes(8).toString('hex')
-      if (live.size >= limits.connections) {
+      if (live.size + parts.elsewhere() >= limits.connections) {
         turnAway(socket, id, parts)
         return
       }
-      let stop: (why: Failure) => void = () => undefined
-      const onStop = (next: typeof stop) => {
+      let stop: Stop = () => undefined
+      const late = ending !== undefined
+      const onStop = (next: Stop) => {
         stop = next
+        // Told while it went from one stage to the next.
+        if (!late && ending !== undefined) stop(...ending)
       }
-      const { authenticationTimeoutMs } = limits
       const about = {
         id,
         clusters,
         entrance,
         cancelKeys,
         cancel,
+        primary,
         log,
         now,
-        authenticationTimeoutMs,
+        closing: () => (ending === undefined ? undefined : new Failure('not_ready', CLOSING)),
+        limits,
+        places: enter(limits),
       }
-      const over = serve(socket, { ...about, tell: port.send, onStop }).catch((thrown: unknown) => {
+      const over = serve(socket, { ...about, onStop }).catch((thrown: unknown) => {
         // Not even the refusal could be told: without a line in the log nobody goes on.
         socket.destroy()
         const why = asFailure(thrown).log ?? String(thrown)
         log.error({ request: id }, `the session ended without a word: ${why}`)
       })
-      live.set(socket, { stop: (why) => stop(why), over })
+      live.set(socket, { stop: (...how) => stop(...how), over })
       socket.once('close', () => live.delete(socket))
     },
+    renew(next: Limits): void {
+      limits = next
+    },
+    async drain(why: Failure): Promise<void> {
+      ending = [why, 'quiet']
+      const sessions = [...live.values()]
+      for (const session of sessions) session.stop(...ending)
+      await Promise.all(sessions.map((session) => session.over))
+    },
     async close(why: Failure): Promise<void> {
-      for (const session of live.values()) session.stop(why)
+      ending = [why, 'now']
+      for (const session of live.values()) session.stop(...ending)
       const over = Promise.all([...live.values()].map((session) => session.over))
       await Promise.race([over, deadline(CLOSE_TIMEOUT_MS)])
       const closed = [...live.keys()].map(closing)
@@ -124,6 +169,38 @@ function openSessions(parts: DoorParts) {
       for (const socket of live.keys()) socket.destroy()
     },
   }
+}
+
+/** What each listener lets a client do, and whom; where other ones are listed now, they stay as they were. */
+function openEntrances(parts: DoorParts) {
+  const watches: (() => void)[] = []
+  const openAll = (listeners: readonly ListenerConfig[]) =>
+    listeners.map(({ tls, allowPlaintext, proxies }) => ({
+      proxies,
+      entrance: {
+        proxied: proxies !== undefined,
+        tls: tls && openTls(tls, parts, watches),
+        allowPlaintext,
+      },
+    }))
+  const unwatch = () => {
+    for (const each of watches.splice(0)) each()
+  }
+  let entrances = openAll(parts.listeners)
+  return {
+    of: (at: number) => entrances[at] as (typeof entrances)[number],
+    renew(listeners: readonly ListenerConfig[]): void {
+      if (!isDeepStrictEqual(sockets(listeners), sockets(parts.listeners))) return
+      unwatch()
+      entrances = openAll(listeners)
+    },
+    close: unwatch,
+  }
+}
+
+/** What of the listeners can't be another one while they are open. */
+export function sockets(listeners: readonly ListenerConfig[]) {
+  return listeners.map(({ bind, keepAliveMs }) => ({ bind, keepAliveMs }))
 }
 
 /** New certificates are taken as they come; bad ones leave those that are in use where they are. */
@@ -147,12 +224,12 @@ function openTls(
 
 /** Passes cancels on to the nodes, a bounded number at a time, and tells nobody but the metrics. */
 function openCancelling(
-  { port, log }: DoorParts,
+  { primary, log }: DoorParts,
   find: ReturnType<typeof openCancelKeys>['find'],
 ): (key: Buffer) => Promise<void> {
   let running = 0
   const count = (result: 'sent' | 'unknown' | 'dropped' | 'failed') =>
-    port.send({ kind: 'metric', metric: { name: 'cancel', result } })
+    primary.count({ name: 'cancel', result })
   return async (key) => {
     const target = find(key)
     if (target === undefined) return count('unknown')
@@ -174,8 +251,8 @@ function openCancelling(
 }
 
 /** The one answer that costs nothing: no TLS, no session, no wait. */
-function turnAway(socket: Socket, id: string, { log, port }: DoorParts): void {
-  port.send({ kind: 'metric', metric: { name: 'connection_refused' } })
+function turnAway(socket: Socket, id: string, { log, primary }: DoorParts): void {
+  primary.count({ name: 'connection_refused' })
   const { row, message } = new Failure('too_many_connections')
   log[row.level]({ request: id, failure: 'too_many_connections' }, message)
   const hint = `request id: ${id}`

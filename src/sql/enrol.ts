@@ -25,8 +25,8 @@ export interface Enrolment {
 
 export interface EnrolmentWitness {
   readonly token: Findings
-  creating(role: string, source: string): void
-  changing(change: MembershipChange): void
+  creating(role: string, source: string): Promise<void>
+  changing(change: MembershipChange): Promise<void>
 }
 
 export interface EnrolmentParts {

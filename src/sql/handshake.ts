@@ -7,6 +7,7 @@
 import type { TLSSocket } from 'node:tls'
 import { Failure } from '../failure.ts'
 import { type Leg, LegEnded } from '../leg.ts'
+import type { Peer } from '../wire/proxy_header.ts'
 import {
   ENCRYPTION_REFUSED,
   negotiateProtocolVersion,
@@ -29,12 +30,21 @@ const TLS_HANDSHAKE = 0x16
 
 /** What a listener lets a client do before it is known. */
 export interface Entrance {
+  /** Every connection comes from a proxy, which says first whom it speaks for. */
+  proxied: boolean
   tls: ClientTls | undefined
   /** A token may be asked for without TLS: a unix socket, or loopback by `allow_plaintext`. */
   allowPlaintext: boolean
 }
 
 export type Hello = { kind: 'cancel'; key: Buffer } | { kind: 'startup'; startup: Startup }
+
+/** Whose connection it is, as the proxy in front says, or the socket; undefined on a unix socket. */
+export async function whose(client: Leg, { proxied }: Entrance): Promise<Peer | undefined> {
+  const { remoteAddress: address, remotePort: port } = client.socket
+  const itself = address !== undefined && port !== undefined ? { address, port } : undefined
+  return proxied ? ((await client.proxyHeader()) ?? itself) : itself
+}
 
 export async function handshake(client: Leg, entrance: Entrance): Promise<Hello> {
   const asked = { ssl: false, gssenc: false }

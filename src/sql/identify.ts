@@ -1,11 +1,13 @@
 /**
  * The token, asked for and judged: in the place of a password, for clients that say so by
- * --crdb:jwt_auth_enabled=true, or by OAUTHBEARER (RFC 7628) for the others, where that is offered.
- * Both ways end in the same two questions: who is it (`authenticate`), and may it (`decide`).
+ * --crdb:jwt_auth_enabled=true. The others are asked by OAUTHBEARER (RFC 7628) where that is offered, or
+ * for a password that shows by its form that it is a token, where that is looked for.
+ * All ways end in the same two questions: who is it (`authenticate`), and may it (`decide`).
  */
 import { asFailure, Failure } from '../failure.ts'
 import type { Findings } from '../identity/findings.ts'
 import { authenticate } from '../identity/jwt.ts'
+import { hasJwtForm } from '../identity/jwt_form.ts'
 import type { Principal } from '../identity/principal.ts'
 import type { Trust } from '../identity/trust.ts'
 import type { Leg } from '../leg.ts'
@@ -14,7 +16,7 @@ import type { Secret } from '../secret.ts'
 import { decodePassword, PASSWORD_BYTES_MAX } from '../wire/client_messages.ts'
 import type { Challenge } from '../wire/oauthbearer.ts'
 import { CLEARTEXT_PASSWORD } from '../wire/server_messages.ts'
-import type { Asked } from './ask.ts'
+import type { Asked, NonJwtLogins } from './ask.ts'
 import { askBearer, refuseBearer } from './oauthbearer.ts'
 import { within } from './within.ts'
 
@@ -38,7 +40,10 @@ export interface Witness {
 }
 
 export interface IdentifyParts {
-  cluster: Way & { oauthbearer: (Way & { challenge: Challenge }) | undefined }
+  cluster: Way & {
+    oauthbearer: (Way & { challenge: Challenge }) | undefined
+    nonJwtLogins: NonJwtLogins
+  }
   /** Milliseconds since the epoch. */
   now(): number
   /** Ends the login. */
@@ -54,10 +59,12 @@ export async function identify(
   const values = { user: ask.user }
   const { cluster } = parts
   const { oauthbearer } = cluster
-  if (jwt) {
+  if (jwt || cluster.nonJwtLogins === 'detect') {
     witness.offered('jwt_token', cluster.rules)
     const token = await askPassword(client)
     if (token.empty) throw new Failure('password_authentication_failed', { values })
+    // Somebody's password of the database: it is gone with this line.
+    if (!jwt && !hasJwtForm(token)) throw new Failure('not_a_token', { values })
     return await judge(token, ask, cluster, witness, parts)
   }
   if (oauthbearer === undefined) throw new Failure('token_required', { values })

@@ -5,10 +5,19 @@
 import { once } from 'node:events'
 import { chmod, rm } from 'node:fs/promises'
 import { connect, createServer, type Socket } from 'node:net'
+import type { Networks } from '../config/networks.ts'
 import { Failure } from '../failure.ts'
 import type { Logger } from '../telemetry/log.ts'
 
 export type Bind = { host: string; port: number } | { path: string; mode: number }
+
+export interface Terms {
+  bind: Bind
+  /** Who may connect at this moment, where these are proxies; undefined: everybody. */
+  proxies(): Networks | undefined
+  /** How long a silent TCP connection waits for a sign of life. */
+  keepAliveMs: number
+}
 
 export interface Listener {
   /** Where it is; a port of 0 has become a real one. */
@@ -17,17 +26,18 @@ export interface Listener {
   close(): Promise<void>
 }
 
-/** A client that vanished without a word is noticed within minutes. */
-const KEEPALIVE_DELAY_MS = 60_000
+/** Who is not welcome is logged no more often. */
+const TELL_MS = 60_000
 
 /** @throws Failure `cannot_listen` */
 export async function listen(
-  bind: Bind,
+  { bind, proxies, keepAliveMs }: Terms,
   accept: (socket: Socket) => void,
-  log: Logger,
+  { log, now }: { log: Logger; now(): number },
 ): Promise<Listener> {
-  const keepAlive = { keepAlive: true, keepAliveInitialDelay: KEEPALIVE_DELAY_MS }
-  const server = createServer({ allowHalfOpen: true, noDelay: true, ...keepAlive }, accept)
+  const keepAlive = { keepAlive: keepAliveMs > 0, keepAliveInitialDelay: keepAliveMs }
+  const welcome = fromProxies(proxies, accept, log, now)
+  const server = createServer({ allowHalfOpen: true, noDelay: true, ...keepAlive }, welcome)
   if ('path' in bind) await removeStale(bind.path)
   server.listen('path' in bind ? { path: bind.path } : bind)
   await once(server, 'listening').catch((error: Error) => {
@@ -42,6 +52,31 @@ export async function listen(
   return {
     bound: tcp ? { host: bind.host, port: at.port } : bind,
     close: () => new Promise((resolve) => server.close(() => resolve())),
+  }
+}
+
+/** What others say of the client they speak for is nothing to go by: they are not let in. */
+function fromProxies(
+  proxies: Terms['proxies'],
+  accept: (socket: Socket) => void,
+  log: Logger,
+  now: () => number,
+): (socket: Socket) => void {
+  let closed = 0
+  let toldMs = -Infinity
+  return (socket) => {
+    const { remoteAddress: address = '' } = socket
+    if (proxies()?.include(address) !== false) {
+      accept(socket)
+      return
+    }
+    socket.destroy()
+    closed++
+    if (now() - toldMs < TELL_MS) return
+    const what = 'closed: a connection from an address that proxy_protocol.from does not name'
+    log.warn({ address, closed }, what)
+    toldMs = now()
+    closed = 0
   }
 }
 

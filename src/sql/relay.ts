@@ -43,8 +43,9 @@ export class Relay {
   #terminated = false
   #lastFromNode = 0
   #notices: Buffer[] = []
-  #stopping: Failure | undefined
+  #atQuiet: (() => void)[] = []
   #silence: NodeJS.Timeout | undefined
+  #idle: NodeJS.Timeout | undefined
 
   constructor(client: Leg, node: Leg) {
     const { promise, resolve } = Promise.withResolvers<Ended>()
@@ -88,10 +89,21 @@ export class Relay {
     else this.#notices.push(notice)
   }
 
-  /** Ends the session once nothing is owed either way and no transaction is open. */
+  /** Calls back once nothing is owed either way and no transaction is open: now, or later, or never. */
+  whenQuiet(act: () => void): void {
+    this.#atQuiet.push(act)
+    this.#lookForQuiet()
+  }
+
+  /** Ends the session then. */
   stopAtQuiet(why: Failure): void {
-    this.#stopping = why
-    this.#stopIfQuiet()
+    this.whenQuiet(() => this.stop(why))
+  }
+
+  /** Ends it once it has been quiet, and carried nothing, for so long. Called once. */
+  stopWhenIdle(ms: number, why: Failure): void {
+    const look = () => (this.phase === 'quiet' ? this.stop(why) : this.#idle?.refresh())
+    this.#idle = setTimeout(look, ms).unref()
   }
 
   /** Ends it now. */
@@ -104,7 +116,7 @@ export class Relay {
     this.bytes.toNode += bytes.length
     const kept = this.#toNode.write(bytes)
     if (this.#phase.owed > OWED_MAX) this.#toNode.hold('owed')
-    this.#stopIfQuiet()
+    this.#lookForQuiet()
     return kept
   }
 
@@ -113,13 +125,14 @@ export class Relay {
     this.bytes.toClient += bytes.length
     if (this.#phase.owed < OWED_MAX / 2) this.#toNode.release('owed')
     const kept = this.#notices.length === 0 ? this.#toClient.write(bytes) : this.#withNotices(bytes)
-    this.#stopIfQuiet()
+    this.#lookForQuiet()
     return kept
   }
 
   /** @returns false where the bytes break the protocol; none of them goes on then. */
   #read(side: Side, headers: Headers, bytes: Buffer): boolean {
     this.#silence?.refresh()
+    this.#idle?.refresh()
     try {
       headers.push(bytes)
       return true
@@ -159,14 +172,16 @@ export class Relay {
     else this.#finish('node', how, new Failure('node_lost', { log: how }))
   }
 
-  #stopIfQuiet(): void {
-    if (this.#stopping !== undefined && this.phase === 'quiet') this.stop(this.#stopping)
+  #lookForQuiet(): void {
+    if (this.#atQuiet.length === 0 || this.phase !== 'quiet') return
+    for (const act of this.#atQuiet.splice(0)) act()
   }
 
   #finish(by: Ended['by'], how: string, why?: Failure): void {
     if (this.#over) return
     this.#over = true
     clearTimeout(this.#silence)
+    clearTimeout(this.#idle)
     const explained = this.#lastFromNode === ERROR_RESPONSE
     this.#end({ by, how, why, atBoundary: this.#fromNode.atBoundary, explained })
   }

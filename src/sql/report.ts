@@ -8,7 +8,8 @@ import type { MembershipChange } from '../cluster/memberships.ts'
 import type { Failure } from '../failure.ts'
 import type { Findings } from '../identity/findings.ts'
 import type { Principal } from '../identity/principal.ts'
-import type { Metric, ToPrimary } from '../peers/messages.ts'
+import type { Metric } from '../peers/messages.ts'
+import type { Primary } from '../peers/primary.ts'
 import type { Ask, Grant, Rules } from '../policy/decide.ts'
 import type {
   AuditEvent,
@@ -20,6 +21,7 @@ import type {
   Method,
 } from '../telemetry/events.ts'
 import type { Logger } from '../telemetry/log.ts'
+import type { Peer } from '../wire/proxy_header.ts'
 import type { Report as Said } from '../wire/server_messages.ts'
 import type { Startup } from '../wire/startup.ts'
 import type { Ended } from './relay.ts'
@@ -30,7 +32,7 @@ const IDENTITY_CHARACTERS_MAX = 256
 
 export interface Observers {
   id: string
-  tell(message: ToPrimary): void
+  primary: Pick<Primary, 'audit' | 'count'>
   log: Logger
   now(): number
 }
@@ -55,6 +57,11 @@ export class Report {
     this.#connection = describe(socket, observers)
     this.#startedMs = observers.now()
     this.#count({ name: 'connection_opened' })
+  }
+
+  /** Whose connection it is, where a proxy speaks for somebody. */
+  from(peer: Peer | undefined): void {
+    if (peer !== undefined) this.#connection.RemoteAddress = hostPort(peer)
   }
 
   /** Filled while the token is judged. */
@@ -94,49 +101,61 @@ export class Report {
     this.#audiences = [...audiences]
   }
 
+  /** No token is given: the node is to judge, and the user's own name is all that is known. */
+  passing(user: string): void {
+    this.#method = 'passthrough'
+    this.#identity = { ...NOBODY, SystemIdentity: user }
+  }
+
   identified(principal: Principal): void {
     this.#identity = identify(principal)
     this.#count({ name: 'token', result: this.token.remembered ? 'remembered' : 'verified' })
   }
 
   /** Told before it is done: a user is about to be made. */
-  creating(RoleName: string, Source: string): void {
-    this.#audit({ EventType: 'create_role', RoleName, Source })
+  async creating(RoleName: string, Source: string): Promise<void> {
+    await this.#audit({ EventType: 'create_role', RoleName, Source })
     this.#count({ name: 'role_created' })
   }
 
   /** Told before it is done: the user's groups are about to be others. */
-  changing({ granted, revoked }: MembershipChange): void {
+  async changing({ granted, revoked }: MembershipChange): Promise<void> {
     const Members = [this.#connection.User]
-    if (granted.length > 0) this.#audit({ EventType: 'grant_role', GranteeRoles: granted, Members })
+    if (granted.length > 0)
+      await this.#audit({ EventType: 'grant_role', GranteeRoles: granted, Members })
     if (revoked.length > 0)
-      this.#audit({ EventType: 'revoke_role', GranteeRoles: revoked, Members })
+      await this.#audit({ EventType: 'revoke_role', GranteeRoles: revoked, Members })
     this.#count({ name: 'memberships', granted: granted.length, revoked: revoked.length })
   }
 
-  granted({ role }: Grant): void {
-    this.#decide('granted', { Failure: '', Why: '', Detail: '', Role: role })
+  async granted({ role }: Pick<Grant, 'role'>): Promise<void> {
+    await this.#decide('granted', { Failure: '', Why: '', Detail: '', Role: role })
   }
 
   /** Written before it is counted: a session that can't be written down was none. */
-  opened(node: { name: string }): void {
+  async opened(node: { name: string }): Promise<void> {
     this.#node = node.name
     this.#openedMs = this.#observers.now()
     const Duration = this.#openedMs - this.#startedMs
     const Node = this.#node
     if (this.#identity !== undefined)
-      this.#audit({ EventType: 'client_authentication_ok', ...this.#identity, Node, Duration })
+      await this.#audit({
+        EventType: 'client_authentication_ok',
+        ...this.#identity,
+        Node,
+        Duration,
+      })
     this.#count({ name: 'login', result: 'ok', seconds: Duration / 1000 })
     this.#count({ name: 'session_opened' })
   }
 
-  ended({ by, how, why }: Ended, bytes: { toClient: number; toNode: number }): void {
+  async ended({ by, how, why }: Ended, bytes: { toClient: number; toNode: number }): Promise<void> {
     this.#count({ name: 'session_closed', by, failure: why?.code ?? '' })
     if (why !== undefined) this.#note(why, how)
     this.#count({ name: 'relayed', direction: 'to_client', bytes: bytes.toClient })
     this.#count({ name: 'relayed', direction: 'to_node', bytes: bytes.toNode })
     if (this.#identity === undefined) return
-    this.#audit({
+    await this.#audit({
       EventType: 'client_session_end',
       ...this.#identity,
       Duration: this.#observers.now() - this.#openedMs,
@@ -147,7 +166,7 @@ export class Report {
   }
 
   /** Who was refused before saying its name is in the log alone. */
-  refused(failure: Failure): void {
+  async refused(failure: Failure): Promise<void> {
     const { code, row, message, detail, log } = failure
     const Detail = [message, detail, log].filter((part) => part !== undefined).join('; ')
     this.#note(failure, Detail)
@@ -155,8 +174,8 @@ export class Report {
     this.#count({ name: 'login', result: code, seconds })
     if (!this.#named) return
     if (!this.#decided)
-      this.#decide('refused', { Failure: code, Why: Detail, Detail: detail ?? '', Role: '' })
-    this.#audit({
+      await this.#decide('refused', { Failure: code, Why: Detail, Detail: detail ?? '', Role: '' })
+    await this.#audit({
       EventType: 'client_authentication_failed',
       ...this.#identity,
       Reason: row.reason,
@@ -184,12 +203,12 @@ export class Report {
   }
 
   /** The decision record: once a login. */
-  #decide(
+  async #decide(
     Result: Decision['Result'],
     what: Pick<Decision, 'Failure' | 'Why' | 'Detail' | 'Role'>,
-  ): void {
+  ): Promise<void> {
     this.#decided = true
-    this.#audit({
+    await this.#audit({
       EventType: 'login_decision',
       Result,
       ...what,
@@ -201,22 +220,22 @@ export class Report {
   }
 
   #count(metric: Metric): void {
-    this.#observers.tell({ kind: 'metric', metric })
+    this.#observers.primary.count(metric)
   }
 
-  #audit(happening: Happening): void {
+  async #audit(happening: Happening): Promise<void> {
     const event: AuditEvent = { ...happening, ...this.#connection, Method: this.#method }
-    this.#observers.tell({ kind: 'audit', event })
+    await this.#observers.primary.audit(event)
   }
 }
 
 function describe(socket: Socket, { id }: Observers): Connection {
-  const { remoteAddress: address, remotePort: port, remoteFamily: family } = socket
+  const { remoteAddress: address, remotePort: port } = socket
   const tcp = address !== undefined && port !== undefined
   return {
     SessionID: id,
     Network: tcp ? 'tcp' : 'unix',
-    RemoteAddress: tcp ? `${family === 'IPv6' ? `[${address}]` : address}:${port}` : '',
+    RemoteAddress: tcp ? hostPort({ address, port }) : '',
     Transport: tcp ? 'host' : 'local',
     Cluster: '',
     User: '',
@@ -224,6 +243,12 @@ function describe(socket: Socket, { id }: Observers): Connection {
     ApplicationName: '',
   }
 }
+
+function hostPort({ address, port }: Peer): string {
+  return `${address.includes(':') ? `[${address}]` : address}:${port}`
+}
+
+const NOBODY = { Issuer: '', KeyID: '', TokenID: '', TokenDigest: '', TokenExpiry: 0 }
 
 function identify(principal: Principal): Identity {
   return {

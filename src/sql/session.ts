@@ -8,20 +8,24 @@ import { connect, type NodeSession } from '../cluster/connect.ts'
 import type { SignIn } from '../cluster/node.ts'
 import type { Nodes } from '../cluster/nodes.ts'
 import type { Powers } from '../cluster/powers.ts'
+import type { AtExpiry, Limits } from '../config/config.ts'
 import { asFailure, Failure } from '../failure.ts'
 import { Leg, LegEnded } from '../leg.ts'
-import type { ToPrimary } from '../peers/messages.ts'
+import type { Primary } from '../peers/primary.ts'
 import type { Grant } from '../policy/decide.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Challenge } from '../wire/oauthbearer.ts'
 import type { Dialect } from '../wire/options.ts'
 import { AUTHENTICATION_OK, backendKeyData, errorResponse } from '../wire/server_messages.ts'
 import type { Startup } from '../wire/startup.ts'
-import { readAsk } from './ask.ts'
+import { type Asked, type NonJwtLogins, readAsk } from './ask.ts'
 import type { CancelKeys } from './cancel_keys.ts'
 import type { Enrolment } from './enrol.ts'
-import { type Entrance, handshake } from './handshake.ts'
+import { endAtExpiry } from './expiry.ts'
+import { type Entrance, handshake, whose } from './handshake.ts'
 import { identify, type Way } from './identify.ts'
+import type { Places } from './limits.ts'
+import { clientsAnswers, permitPassage } from './passthrough.ts'
 import { type Ended, Relay } from './relay.ts'
 import { Report } from './report.ts'
 import { type Clusters, route, serverName } from './route.ts'
@@ -34,9 +38,15 @@ export interface Cluster extends Way, Enrolment {
   signIn: SignIn
   /** PostgreSQL 18's own way to give a token, where it is offered. */
   oauthbearer: (Way & { challenge: Challenge }) | undefined
+  /** What becomes of clients that don't say that a token will come. */
+  nonJwtLogins: NonJwtLogins
   nodes: Nodes
   /** Tells of roles that may do more than a user, where there is a management role to ask. */
   powers: Powers | undefined
+  /** What becomes of its sessions when their tokens expire. */
+  atExpiry: AtExpiry
+  /** What a login needs of it stays open until it has ended. */
+  during<T>(login: Promise<T>): Promise<T>
 }
 
 /** What a session is handed by its door. */
@@ -44,47 +54,68 @@ export interface SessionParts {
   /** Names the session in every event, and in the HINT of every refusal. */
   id: string
   /** One of them is the client's, as it says. */
-  clusters: Clusters<Cluster>
+  clusters(): Clusters<Cluster>
   entrance: Entrance
   cancelKeys: CancelKeys
   /** Takes a CancelRequest's key; resolves when the node has it, or never will. */
   cancel(key: Buffer): Promise<void>
-  tell(message: ToPrimary): void
+  primary: Primary
   log: Logger
   /** Milliseconds since the epoch. */
   now(): number
-  authenticationTimeoutMs: number
+  limits: Limits
+  /** What this session takes of what there is. */
+  places: Places
+  /** Why nobody new is let in; undefined while they are. */
+  closing(): Failure | undefined
   /** How the door ends this session; called again with each stage's own way to stop. */
-  onStop(stop: (why: Failure) => void): void
+  onStop(stop: Stop): void
 }
+
+/** `quiet` lets a session go on until nothing is under way; a login is under way until it ends. */
+export type Stop = (why: Failure, when: 'quiet' | 'now') => void
 
 export async function serve(socket: Socket, parts: SessionParts): Promise<void> {
   const login = new AbortController()
-  const timer = setTimeout(
-    () => login.abort(new Failure('login_timeout')),
-    parts.authenticationTimeoutMs,
-  )
+  const { limits, places } = parts
+  const expire = (log: string) => login.abort(new Failure('login_timeout', { log }))
+  const late = setTimeout(expire, limits.authenticationTimeoutMs, 'limits.authentication_timeout')
+  const silent = setTimeout(expire, limits.handshakeTimeoutMs, 'limits.handshake_timeout')
   parts.onStop((why) => login.abort(why))
   const client = new Leg(socket, 'client', login.signal)
   const report = new Report(socket, parts)
   try {
+    const peer = await whose(client, parts.entrance)
+    report.from(peer)
+    if (peer !== undefined) places.arrive(peer.address)
     const hello = await handshake(client, parts.entrance)
+    clearTimeout(silent)
     // Closed only then: a client takes the end for "done", and sends its next statement.
     if (hello.kind === 'cancel') return await parts.cancel(hello.key)
     report.hello(hello.startup, client.socket)
-    const { cluster, startup } = route(hello.startup, serverName(client.socket), parts.clusters)
+    if (peer !== undefined) places.stay(peer.address)
+    const closing = parts.closing()
+    if (closing !== undefined) throw closing
+    const { cluster, startup } = route(hello.startup, serverName(client.socket), parts.clusters())
     report.routed(cluster)
-    const session = await admit(client, startup, report, { ...parts, cluster }, login.signal)
-    clearTimeout(timer)
-    await attend(client, session, startup.minor, report, parts)
+    const session = await cluster.during(
+      admit(client, startup, report, { ...parts, cluster }, login.signal),
+    )
+    clearTimeout(late)
+    await attend(client, session, startup.minor, report, { ...parts, cluster })
   } catch (thrown) {
-    refuse(client, thrown, report)
+    await refuse(client, thrown, report)
   } finally {
-    clearTimeout(timer)
+    clearTimeout(late)
+    clearTimeout(silent)
+    places.leave()
     client.close()
     report.closed()
   }
 }
+
+/** A session on a node, and the end of the token that it was granted for. */
+type Admitted = NodeSession & { untilMs: number | undefined }
 
 /**
  * From a startup packet to a session on a node. Token and grant are this function's, and gone with it:
@@ -96,18 +127,45 @@ async function admit(
   report: Report,
   parts: SessionParts & { cluster: Cluster },
   signal: AbortSignal,
-): Promise<NodeSession> {
+): Promise<Admitted> {
   const { cluster } = parts
   const asked = readAsk(startup, cluster)
   report.asked(asked.ask)
+  if (!asked.jwt && cluster.nonJwtLogins === 'passthrough')
+    return await admitUnjudged(client, asked, report, parts, signal)
   const { grant, token } = await identify(client, asked, report, { ...parts, signal })
+  parts.places.ofRole(cluster.name, grant.role)
   await within(signal, withholdPowers(grant, cluster))
   await within(signal, cluster.enrol(grant, token, report))
-  report.granted(grant)
+  await report.granted(grant)
   const parameters = { ...asked, remoteAddress: report.remoteAddress }
   // The token dies here, unless the node is to judge it again.
   const leave = cluster.signIn === 'forward' ? { ...grant, token } : grant
-  return await connect(leave, cluster.nodes, parameters, signal)
+  const session = await connect(leave, cluster.nodes, parameters, signal)
+  return { ...session, untilMs: endOf(grant, cluster) }
+}
+
+/** Without a token: what the node asks, the client answers. */
+async function admitUnjudged(
+  client: Leg,
+  asked: Asked,
+  report: Report,
+  { cluster, places }: SessionParts & { cluster: Cluster },
+  signal: AbortSignal,
+): Promise<Admitted> {
+  report.passing(asked.ask.user)
+  const passage = permitPassage(asked.ask, cluster.rules)
+  places.ofRole(cluster.name, passage.role)
+  await report.granted(passage)
+  const leave = { ...passage, answers: clientsAnswers(client) }
+  const parameters = { ...asked, remoteAddress: report.remoteAddress }
+  const session = await connect(leave, cluster.nodes, parameters, signal)
+  return { ...session, untilMs: undefined }
+}
+
+/** When the token is no longer taken; undefined for one that is good for ever. */
+function endOf({ principal: { until } }: Grant, { trust }: Cluster): number | undefined {
+  return until === undefined ? undefined : until * 1000 + trust.clockToleranceMs
 }
 
 /** A role that is, or inherits, a superuser and its kin is not to be had for a token. */
@@ -127,25 +185,32 @@ async function withholdPowers({ role }: Grant, { powers, rules }: Cluster): Prom
 /** The session itself, from the node's greeting to the end of either side. */
 async function attend(
   client: Leg,
-  { node, leg, opening, release }: NodeSession,
+  { node, leg, opening, release, untilMs }: Admitted,
   minor: number,
   report: Report,
-  { cancelKeys, onStop }: SessionParts,
+  parts: SessionParts & { cluster: Cluster },
 ): Promise<void> {
+  const { cancelKeys, onStop, now, cluster, limits } = parts
   const target = opening.cancelKey && { node, key: opening.cancelKey }
   const cancel = target && cancelKeys.issue(target, minor)
   try {
     client.send(AUTHENTICATION_OK)
     client.send(opening.messages)
     if (cancel !== undefined) client.send(backendKeyData(cancel.key))
-    report.opened(node)
+    await report.opened(node)
     client.send(opening.readyForQuery)
     const relay = new Relay(client, leg)
-    onStop((why) => relay.stop(why))
-    const ended = await relay.ended
+    onStop((why, when) => (when === 'quiet' ? relay.stopAtQuiet(why) : relay.stop(why)))
+    if (limits.idleTimeoutMs !== undefined)
+      relay.stopWhenIdle(limits.idleTimeoutMs, new Failure('idle_timeout'))
+    const disarm = endAtExpiry(relay, { ...cluster.atExpiry, untilMs, now })
+    const ended = await relay.ended.finally(disarm)
+    const cut = ended.by === 'gate' && relay.phase !== 'quiet'
     // Before the report: what that may throw is not to be said in the middle of a message.
     client.close(lastWords(ended, report))
-    report.ended(ended, relay.bytes)
+    await report.ended(ended, relay.bytes)
+    // The node would finish a statement whose client was told that it is over.
+    if (cut && cancel !== undefined) await parts.cancel(cancel.key)
   } finally {
     cancel?.revoke()
     leg.close()
@@ -159,10 +224,10 @@ function lastWords({ why, atBoundary, explained }: Ended, report: Report) {
   return errorResponse(report.refusal(why))
 }
 
-function refuse(client: Leg, thrown: unknown, report: Report): void {
+async function refuse(client: Leg, thrown: unknown, report: Report): Promise<void> {
   const gone = thrown instanceof LegEnded && thrown.side === 'client'
   const failure = gone ? new Failure('client_gone', { log: thrown.message }) : asFailure(thrown)
   // The client first: where not even the refusal can be written down, it is refused all the same.
   if (!failure.row.silent) client.close(failure.response ?? errorResponse(report.refusal(failure)))
-  report.refused(failure)
+  await report.refused(failure)
 }

@@ -94,7 +94,7 @@ export type Happening =
       BytesToNode: number
     } & Identity)
 
-/** How the token was given: as a password, or by SASL. */
-export type Method = 'jwt_token' | 'oauthbearer'
+/** How the token was given: as a password, or by SASL; or there was none, and the node itself judged. */
+export type Method = 'jwt_token' | 'oauthbearer' | 'passthrough'
 
 export type AuditEvent = Happening & Connection & { Method: Method }

@@ -88,23 +88,17 @@ export function openLog(to: DestinationStream, level: Level, now: () => number):
 }
 
 /** The audit stream has one writer, in the primary; a line is written before its effect. */
-export interface AuditWriter {
-  write(event: AuditEvent): void
-}
+export type AuditWriter = (worker: number, event: AuditEvent) => void
 
-/** Timestamp is in nanoseconds since the epoch, as CockroachDB writes it. */
-export function openAudit(
-  to: DestinationStream,
-  instanceId: number,
-  now: () => number,
-): AuditWriter {
+/** Timestamp is in nanoseconds since the epoch, as CockroachDB writes it; InstanceID is the worker. */
+export function openAudit(to: DestinationStream, now: () => number): AuditWriter {
   const stream = pino(
     {
-      base: { InstanceID: instanceId },
+      base: null,
       timestamp: () => `,"Timestamp":${now()}000000`,
       formatters: { level: () => ({ channel: 'SESSIONS' }) },
     },
     to,
   )
-  return { write: (event) => stream.info(event) }
+  return (InstanceID, event) => stream.info({ InstanceID, ...event })
 }

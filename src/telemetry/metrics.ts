@@ -17,7 +17,12 @@ type Instruments = { [N in Metric['name']]: (metric: Extract<Metric, { name: N }
 /** @param version - Postern's, for `postern_build_info`. */
 export function openMetrics(version: string): Metrics {
   const registry = new Registry()
-  const instruments = { ...ofConnections(registry), ...ofSessions(registry), ...ofTokens(registry) }
+  const instruments = {
+    ...ofConnections(registry),
+    ...ofSessions(registry),
+    ...ofTokens(registry),
+    ...ofNodes(registry),
+  }
   new Gauge({
     name: 'postern_build_info',
     help: 'Always 1; the version is in the label.',
@@ -54,12 +59,28 @@ function ofConnections(registry: Registry) {
     labelNames: ['result'],
     registers,
   })
+  const workers = new Gauge({
+    name: 'postern_workers',
+    help: 'Worker processes that are open; 0 where the gate is one process.',
+    registers,
+  })
+  const ended = new Counter({
+    name: 'postern_workers_ended_total',
+    help: "Worker processes that ended: 'retired' after they were replaced, or 'lost'.",
+    labelNames: ['how'],
+    registers,
+  })
   return {
     connection_opened() {
       accepted.inc()
       open.inc()
     },
     connection_closed: () => open.dec(),
+    worker_opened: () => workers.inc(),
+    worker_ended({ how }) {
+      workers.dec()
+      ended.inc({ how })
+    },
     connection_refused: () => refused.inc(),
     cancel: ({ result }) => cancels.inc({ result }),
   } satisfies Partial<Instruments>
@@ -136,6 +157,32 @@ function ofTokens(registry: Registry) {
       memberships.inc({ change: 'granted' }, granted)
       memberships.inc({ change: 'revoked' }, revoked)
     },
+  } satisfies Partial<Instruments>
+}
+
+/** The labels are of the configuration, or of the name server that it names. */
+function ofNodes(registry: Registry) {
+  const registers = [registry]
+  const states = new Gauge({
+    name: 'postern_nodes',
+    help: '1 for the state that a node is in (up, draining, down), 0 for the others.',
+    labelNames: ['cluster', 'node', 'state'],
+    registers,
+  })
+  const failed = new Counter({
+    name: 'postern_node_failures_total',
+    help: 'Times that a session could not be had on a node, and another one was tried.',
+    labelNames: ['cluster', 'node'],
+    registers,
+  })
+  return {
+    node_state({ cluster, node, state }) {
+      for (const each of ['up', 'draining', 'down'])
+        if (state === 'gone') states.remove({ cluster, node, state: each })
+        else states.set({ cluster, node, state: each }, each === state ? 1 : 0)
+      if (state === 'gone') failed.remove({ cluster, node })
+    },
+    node_failed: ({ cluster, node }) => failed.inc({ cluster, node }),
   } satisfies Partial<Instruments>
 }
 

@@ -43,6 +43,14 @@ export class Framing {
     return this.size > 0 ? this.#bytes[this.#start] : undefined
   }
 
+  /** What a decoder finds at the start of what is here; undefined until that is whole. */
+  leading<T>(decode: (bytes: Buffer) => { size: number; value: T } | undefined): [T] | undefined {
+    const found = decode(this.#bytes.subarray(this.#start, this.#end))
+    if (found === undefined) return undefined
+    this.#start += found.size
+    return [found.value]
+  }
+
   /** An untagged packet (startup and its kin), without its length; undefined until it is whole. */
   packet(limit: number): Buffer | undefined {
     if (this.size < LENGTH_BYTES) return undefined

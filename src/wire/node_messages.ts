@@ -23,7 +23,10 @@ export const sslRequest = packet(SSL_REQUEST)
 export const terminate = message('X')
 
 export type NodeMessage =
-  | { kind: 'authenticationOk' | 'cleartextPassword' | 'parameterStatus' | 'notice' | 'negotiate' }
+  | { kind: 'authenticationOk' | 'parameterStatus' | 'notice' | 'negotiate' }
+  | { kind: 'cleartextPassword' }
+  | { kind: 'sasl'; mechanisms: readonly string[] }
+  | { kind: 'saslContinue' | 'saslFinal'; data: string }
   | { kind: 'unsupportedAuthentication'; method: string }
   | { kind: 'backendKeyData'; key: Buffer }
   | { kind: 'readyForQuery'; status: string }
@@ -59,6 +62,15 @@ export function passwordMessage(token: Secret): Buffer {
   return message('p', token.reveal())
 }
 
+/** The mechanism that was chosen of those that the node has, and its first message. */
+export function saslInitialResponse(mechanism: string, response: Buffer): Buffer {
+  return message('p', mechanism, response.length, response)
+}
+
+export function saslResponse(response: Buffer): Buffer {
+  return message('p', response)
+}
+
 /** @param key - process id and secret key, as the node's BackendKeyData gave them. */
 export function cancelRequest(key: Buffer): Buffer {
   return packet(CANCEL_REQUEST, key)
@@ -73,8 +85,13 @@ function named(said: BackendMessage, frame: Frame): NodeMessage | undefined {
     case 'authenticationCleartextPassword':
       return { kind: 'cleartextPassword' }
     case 'authenticationMD5Password':
+      return { kind: 'unsupportedAuthentication', method: 'MD5Password' }
     case 'authenticationSASL':
-      return { kind: 'unsupportedAuthentication', method: said.name.replace('authentication', '') }
+      return { kind: 'sasl', mechanisms: (said as unknown as Sasl).mechanisms }
+    case 'authenticationSASLContinue':
+      return { kind: 'saslContinue', data: (said as unknown as SaslData).data }
+    case 'authenticationSASLFinal':
+      return { kind: 'saslFinal', data: (said as unknown as SaslData).data }
     case 'backendKeyData':
       return { kind: 'backendKeyData', key: Buffer.from(frame.body) }
     case 'readyForQuery':
@@ -87,6 +104,9 @@ function named(said: BackendMessage, frame: Frame): NodeMessage | undefined {
       return undefined
   }
 }
+
+type Sasl = { mechanisms: string[] }
+type SaslData = { data: string }
 
 function parse(whole: Buffer): BackendMessage {
   const parsed: BackendMessage[] = []
@@ -112,6 +132,8 @@ const AUTHENTICATION_SHAPES: Record<number, (body: Buffer) => boolean> = {
   3: (body) => body.length === 4,
   5: (body) => body.length === 8,
   10: (body) => body.length > 5 && body.at(-1) === 0 && body.at(-2) === 0,
+  11: () => true,
+  12: () => true,
 }
 
 /** How many NUL-ended strings fill the body exactly; -1 when the last one has no end. */

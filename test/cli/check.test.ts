@@ -143,7 +143,7 @@ limits: {connections: none}
       "postern.yaml:4:35: the certificate and its key can't be used: key values mismatch",
       'postern.yaml:7:5: "kind" is required',
       'postern.yaml:7:54: text.pem is not a certificate in PEM (-----BEGIN CERTIFICATE-----)',
-      'postern.yaml:8:14: write peer or certificate or trust or forward, not "magic"',
+      'postern.yaml:8:14: write peer or certificate or scram or trust or forward, not "magic"',
       'postern.yaml:9:18: ca_cert is not a CA certificate (basicConstraints CA:TRUE is missing, or keyUsage forbids it)',
       'postern.yaml:10:5: unknown key "colour"',
       "postern.yaml:11:38: cannot read nowhere: ENOENT: no such file or directory, open 'nowhere'",

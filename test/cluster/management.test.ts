@@ -6,7 +6,7 @@ import { type Management, openManagement } from '../../src/cluster/management.ts
 import { literal } from '../../src/cluster/paste.ts'
 import type { Ask } from '../../src/cluster/visit.ts'
 import { asFailure } from '../../src/failure.ts'
-import { nodeAt } from '../support/managed_node.ts'
+import { nodeAt, only } from '../support/managed_node.ts'
 import { type ScriptedNode, startScriptedNode } from '../support/scripted_node.ts'
 import { type ScriptedSql, type SqlAnswer, scriptedSql } from '../support/scripted_sql.ts'
 
@@ -28,7 +28,7 @@ async function start(
   const sql: ScriptedSql = scriptedSql(answer)
   const server = await startScriptedNode(sql.script)
   const opened = openManagement(
-    nodeAt({ host: '127.0.0.1', port: server.port }),
+    only(nodeAt({ host: '127.0.0.1', port: server.port })),
     { role: 'manager' },
     { ...LIMITS, ...limits },
   )
@@ -138,7 +138,11 @@ describe('waiting', () => {
   it('ends where the node says nothing at sign-in', async () => {
     node = await startScriptedNode({ greet: () => undefined })
     const address = { host: '127.0.0.1', port: node.port }
-    management = openManagement(nodeAt(address), { role: 'manager' }, { ...LIMITS, jobMs: 200 })
+    management = openManagement(
+      only(nodeAt(address)),
+      { role: 'manager' },
+      { ...LIMITS, jobMs: 200 },
+    )
     expect(await management.run(async () => 1).catch(asFailure)).toMatchObject(LATE)
   })
 
@@ -183,7 +187,7 @@ describe('closing', () => {
 
 it('says what the node refuses at sign-in', async () => {
   const { socketDir, port } = inject('postgres')
-  management = openManagement(nodeAt({ path: `${socketDir}/.s.PGSQL.${port}` }), {
+  management = openManagement(only(nodeAt({ path: `${socketDir}/.s.PGSQL.${port}` })), {
     role: 'nobody_at_all',
   })
   const refused = await management.run(async () => 1).catch(asFailure)
@@ -197,7 +201,7 @@ it('quotes the same whatever is set for the role', async () => {
   await admin.query('CREATE ROLE odd_manager LOGIN IN ROLE postern_users')
   await admin.query('ALTER ROLE odd_manager SET standard_conforming_strings = off')
   const path = `${socketDir}/.s.PGSQL.${port}`
-  management = openManagement(nodeAt({ path }), { role: 'odd_manager' })
+  management = openManagement(only(nodeAt({ path })), { role: 'odd_manager' })
   const text = "\\'; SELECT 2 --"
   expect(await management.run((ask) => ask(`SELECT ${literal(text)} AS text`))).toEqual([{ text }])
   await admin.query('DROP ROLE odd_manager')

@@ -15,6 +15,7 @@ import { asFailure } from '../../src/failure.ts'
 import {
   MANAGEMENT,
   type ManagedNode,
+  only,
   patterns,
   startManagedNode,
   VERSIONS,
@@ -180,7 +181,7 @@ describe.each(VERSIONS)('PostgreSQL %i, with the rights that setup prints', (ver
   })
 
   it('two gates at once end in what one of them wanted', async () => {
-    const other = openManagement(server.node, { role: MANAGEMENT })
+    const other = openManagement(only(server.node), { role: MANAGEMENT })
     const sets = [['owner', 'user'], ['user', 'ops'], [], ['ops']]
     for (let round = 0; round < 25; round++) {
       const wanted = [sets[round % 4] ?? [], sets[(round + 1 + (round >> 2)) % 4] ?? []]

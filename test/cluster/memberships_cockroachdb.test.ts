@@ -8,7 +8,7 @@ import { type MembershipRules, openMemberships } from '../../src/cluster/members
 import { asFailure } from '../../src/failure.ts'
 import { readGroups } from '../../src/identity/groups.ts'
 import { wantedRoles } from '../../src/policy/groups.ts'
-import { nodeAt, patterns } from '../support/managed_node.ts'
+import { nodeAt, only, patterns } from '../support/managed_node.ts'
 import { type ScriptedNode, startScriptedNode } from '../support/scripted_node.ts'
 import { type ScriptedSql, type SqlAnswer, scriptedSql } from '../support/scripted_sql.ts'
 
@@ -29,7 +29,7 @@ beforeEach(async () => {
   sql = scriptedSql(answer)
   node = await startScriptedNode(sql.script)
   const address = { host: '127.0.0.1', port: node.port }
-  management = openManagement(nodeAt(address, 'cockroachdb'), { role: 'postern_management' })
+  management = openManagement(only(nodeAt(address, 'cockroachdb')), { role: 'postern_management' })
 })
 afterEach(async () => {
   management.close()

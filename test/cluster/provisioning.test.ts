@@ -12,6 +12,7 @@ import {
   MANAGEMENT,
   type ManagedNode,
   nodeAt,
+  only,
   patterns,
   startManagedNode,
   VERSIONS,
@@ -103,7 +104,7 @@ describe.each(VERSIONS)('PostgreSQL %i, with the rights that setup prints', (ver
   })
 
   it('two gates that make one at once both succeed', async () => {
-    const other = openManagement(server.node, { role: MANAGEMENT })
+    const other = openManagement(only(server.node), { role: MANAGEMENT })
     for (let round = 0; round < 20; round++) {
       const role = `twin_${round}`
       const both = [server.management, other].map((management) =>
@@ -135,7 +136,7 @@ describe('CockroachDB', () => {
     const { script, asked } = scriptedSql(answer)
     node = await startScriptedNode(script)
     const address = { host: '127.0.0.1', port: node.port }
-    const management = openManagement(nodeAt(address, 'cockroachdb'), { role: MANAGEMENT })
+    const management = openManagement(only(nodeAt(address, 'cockroachdb')), { role: MANAGEMENT })
     const rules = { dialect: 'cockroachdb' as const, ownRoles, roles }
     const ended = await openProvisioning(management, rules, () => 0)(role, SOURCE, quietly).catch(
       asFailure,

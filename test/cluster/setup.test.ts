@@ -56,6 +56,10 @@ describe('the places', () => {
     [{ signIn: 'certificate' }, [SQL, 'shell on the node', 'postgresql.conf', HBA, RELOAD]],
     [{ signIn: 'forward' }, [SQL, 'postgresql.conf', HBA, RELOAD]],
     [{ signIn: 'trust' }, [SQL, HBA, RELOAD]],
+    [{ signIn: 'scram' }, [SQL, 'postgresql.conf', HBA, RELOAD]],
+    [{ signIn: 'scram', tls: false }, [SQL, HBA, RELOAD]],
+    [{ signIn: 'scram', address: socket }, [SQL, HBA, RELOAD]],
+    [{ signIn: 'scram', dialect: 'cockroachdb' }, ['SQL, as root or another admin']],
     [
       { signIn: 'certificate', dialect: 'cockroachdb' },
       ['shell on every node', 'SQL, as root or another admin'],
@@ -98,6 +102,24 @@ describe('pg_hba.conf', () => {
       'forward: no line for a management role',
       { signIn: 'forward', gateAddress, management: 'postern_management' },
       ['hostssl all +postern_users 10.0.0.7/32 password'],
+    ],
+    [
+      'scram, and the management role',
+      { signIn: 'scram', gateAddress, management: 'postern_management' },
+      [
+        'hostssl all +postern_users 10.0.0.7/32 scram-sha-256',
+        'hostssl postgres postern_management 10.0.0.7/32 scram-sha-256',
+      ],
+    ],
+    [
+      'scram without TLS',
+      { signIn: 'scram', address: { host: '127.0.0.1', port: 1 }, tls: false },
+      ['host all +postern_users 127.0.0.1/32 scram-sha-256'],
+    ],
+    [
+      'scram by a socket',
+      { signIn: 'scram', address: socket },
+      ['local all +postern_users scram-sha-256'],
     ],
     [
       'trust without TLS',

@@ -3,6 +3,7 @@
  * sign. What only the authority itself can be asked is in cluster/authority.test.ts.
  */
 import { beforeAll, describe, expect, test } from 'vitest'
+import { nodeOf } from '../../src/cluster/nodes.ts'
 import { type CertifyOptions, certify } from '../support/certify.ts'
 import { FILES, GOOD, MODES, makeFiles, parse, told } from '../support/config_text.ts'
 
@@ -150,8 +151,9 @@ describe('what goes with it', () => {
     ['certificate', ', sslnegotiation: direct', true],
     ['trust', ', sslnegotiation: direct', true],
   ])('%s%s', (signIn, more, direct) => {
-    const [node] = parse(written({ signIn, node: NODE.replace('ca.crt', `ca.crt${more}`) }))
-      .clusters[0].nodes
+    const { nodes } = parse(written({ signIn, node: NODE.replace('ca.crt', `ca.crt${more}`) }))
+      .clusters[0]
+    const node = nodeOf(nodes.entries[0])
     expect(node).toMatchObject({ signIn, tls: { direct, serverName: 'db.test' } })
     // Where the node is to ask nothing, it is shown nothing.
     expect(node.certificates === undefined).toBe(signIn !== 'certificate')

@@ -3,6 +3,7 @@
  * certificates and keys. What is told of mistakes in the file itself is in mistakes.test.ts.
  */
 import { beforeAll, describe, expect, test } from 'vitest'
+import { nodeOf } from '../../src/cluster/nodes.ts'
 import { ENV, FILES, GOOD, good, KEY, makeFiles, parse, told } from '../support/config_text.ts'
 
 beforeAll(makeFiles)
@@ -22,16 +23,31 @@ describe('a good file', () => {
         {
           name: 'main',
           trust: { enabled: false, claim: '', requireExpiry: true, clockToleranceMs: 0 },
-          nodes: [
-            {
-              name: '/run/pg/.s.PGSQL.5432',
-              address: { path: '/run/pg/.s.PGSQL.5432' },
-              tls: undefined,
-              signIn: 'peer',
-              dialect: 'postgresql',
-              connectTimeoutMs: 5_000,
-            },
-          ],
+          nodes: {
+            entries: [
+              {
+                kind: 'node',
+                member: {
+                  node: {
+                    name: '/run/pg/.s.PGSQL.5432',
+                    address: { path: '/run/pg/.s.PGSQL.5432' },
+                    tls: undefined,
+                    signIn: 'peer',
+                    dialect: 'postgresql',
+                    connectTimeoutMs: 5_000,
+                  },
+                  healthUrl: undefined,
+                  weight: 1,
+                  priority: 0,
+                  locality: '',
+                },
+              },
+            ],
+            locality: undefined,
+            target: 'any',
+            health: { intervalMs: 5_000, timeoutMs: 2_000, downAfter: 3, upAfter: 2 },
+            connectTimeoutMs: 5_000,
+          },
         },
       ],
       limits: { connections: 10_000, authenticationTimeoutMs: 15_000 },
@@ -79,18 +95,22 @@ audit: {to: logs/audit.log}
     expect(listeners).toEqual([
       {
         bind: { host: '::1', port: 5432 },
+        proxies: undefined,
+        keepAliveMs: 60_000,
         tls: undefined,
         allowPlaintext: true,
       },
       {
         bind: { path: '/run/postern/.s.PGSQL.5433', mode: 0o700 },
+        proxies: undefined,
+        keepAliveMs: 0,
         tls: undefined,
         allowPlaintext: true,
       },
     ])
     const [cluster] = clusters
     const { trust, rules } = cluster
-    const [node] = cluster.nodes
+    const node = nodeOf(cluster.nodes.entries[0])
     expect(node).toMatchObject({ name: 'db.test:26257', tls: { serverName: 'node' } })
     expect(node).toMatchObject({ connectTimeoutMs: 60_000, dialect: 'cockroachdb' })
     expect(rules).toEqual({
@@ -105,7 +125,7 @@ audit: {to: logs/audit.log}
     expect(trust.issuers).toEqual(new Set(['one', 'two']))
     expect([...trust.keySources.keys()]).toEqual(['one', 'two'])
     expect(trust.identityMap.lookup('one', 'devops').users).toEqual(['deploy'])
-    expect({ limits, ops, log, auditTo }).toEqual({
+    expect({ limits, ops, log, auditTo }).toMatchObject({
       limits: { connections: 5, authenticationTimeoutMs: 2_000 },
       ops: { host: '127.0.0.1', port: 8080 },
       log: { level: 'debug' },
@@ -129,7 +149,7 @@ audit: {to: logs/audit.log}
   test('takes a node by its host where no name of the certificate is given', () => {
     const tls = GOOD.replace('/run/pg/.s.PGSQL.5432', 'db.test:5432, tls: {ca_file: chain.crt}')
     expect(
-      parse(tls.replace('sign_in: peer', 'sign_in: trust')).clusters[0].nodes[0],
+      nodeOf(parse(tls.replace('sign_in: peer', 'sign_in: trust')).clusters[0].nodes.entries[0]),
     ).toMatchObject({
       tls: { serverName: 'db.test' },
     })

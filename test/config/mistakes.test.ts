@@ -94,7 +94,7 @@ describe('unknown keys', () => {
       good(`${ISSUER}\n    issuer_options: {"https://iss.test": {keys: []}}`),
       '10:43: unknown key "keys"',
     ],
-    ['of a node', GOOD.replace('5432}', '5432, weight: 5}'), '7:46: unknown key "weight"'],
+    ['of a node', GOOD.replace('5432}', '5432, height: 5}'), '7:46: unknown key "height"'],
     [
       "of a node's tls",
       GOOD.replace('/run/pg/.s.PGSQL.5432', 'h:5, tls: {ca_file: ca.crt, verify: no}').replace(
@@ -280,8 +280,8 @@ describe('values of the wrong kind', () => {
     ],
     [
       'a strange sign_in',
-      'clusters: {a: {kind: postgresql, nodes: [{address: /x}], sign_in: scram}}',
-      '4:67: write peer or certificate or trust or forward, not "scram"',
+      'clusters: {a: {kind: postgresql, nodes: [{address: /x}], sign_in: ldap}}',
+      '4:67: write peer or certificate or scram or trust or forward, not "ldap"',
     ],
     [
       'tls without a CA',
@@ -307,8 +307,8 @@ describe('keys that must agree', () => {
     ],
     [
       'two clusters, one of them with a mistake',
-      `${GOOD}  other:\n${one.replace('peer', 'scram')}`,
-      ['12:14: write peer or certificate or trust or forward, not "scram"'],
+      `${GOOD}  other:\n${one.replace('peer', 'ldap')}`,
+      ['12:14: write peer or certificate or scram or trust or forward, not "ldap"'],
     ],
     [
       'plaintext off loopback',

@@ -9,6 +9,7 @@ import { isMap, isScalar, isSeq, LineCounter, parseDocument, parse as parseYaml 
 import { z } from 'zod'
 import { parseConfig } from '../../src/config/config.ts'
 import { check } from '../../src/config/mistakes.ts'
+import { addressNode, dnsNodes, node, srvNodes } from '../../src/config/node_settings.ts'
 import * as schema from '../../src/config/schema.ts'
 import { issue, makeCa } from '../../src/dev/certificates.ts'
 import { ec, jwk } from '../support/forge.ts'
@@ -34,6 +35,7 @@ test('the file has every key of the schema, and no other', () => {
       'listeners[].address',
       'listeners[].directory',
       'clusters.*.nodes[].tls.ca_file',
+      'clusters.*.nodes[].srv',
       'clusters.*.issuer_options.*.jwks',
       'log.level',
     ]),
@@ -53,8 +55,9 @@ describe.each(written)('$path', ({ path, comment, line, value }) => {
     const [, said] = /^Default: (.*)$/.exec(last) ?? []
     switch (key?.kind) {
       case 'required':
-        // A required key of a section that is unset is unset with it.
-        if (isUnset(line)) expect(['unset', 'default']).toContain(keys.get(above(path))?.kind)
+        // A required key of a section that is unset is unset with it, and that of an item with the item.
+        if (isUnset(line) && !/\[\]\.\w+$/.test(path))
+          expect(['unset', 'default']).toContain(keys.get(above(path))?.kind)
         return expect(last).toBe('Required.')
       case 'unset':
         return expect(said).toBe('unset')
@@ -88,6 +91,7 @@ describe('the file', () => {
       'ca.key': ca.keyPem,
       'cluster-ca.crt': ca.certPem,
       'issuer-ca.crt': ca.certPem,
+      maxroach: 'a secret of the role',
       'issuer.jwks.json': JSON.stringify({ keys: [jwk(ec('P-256'), { kid: 'k' })] }),
     })
   })
@@ -152,7 +156,7 @@ function fileKeys(): Written[] {
     }
   }
   walk(document.contents, '')
-  return found.filter(({ path }) => !/\.(jwks|custom_ca)\.file$/.test(path))
+  return found.filter(({ path }) => !/\.(jwks|custom_ca|secrets\.\*)\.file$/.test(path))
 }
 
 function commentAbove(line: number): string[] {
@@ -184,6 +188,8 @@ function schemaKeys(): { keys: Map<string, Key>; records: Set<string> } {
   const walk = (type: unknown, path: string) => {
     if (type === schema.listener) {
       for (const kind of [schema.tcpListener, schema.unixListener]) walk(kind, path)
+    } else if (type === node) {
+      for (const kind of [addressNode, dnsNodes, srvNodes]) walk(kind, path)
     } else if (type instanceof z.ZodArray) walk(type.element, `${path}[]`)
     else if (type instanceof z.ZodRecord) {
       records.add(path)

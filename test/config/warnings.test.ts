@@ -121,6 +121,15 @@ describe('a listener', () => {
       says: ['3:22: soon.crt ends on 2030-01-30, in 29 days, and clients refuse it then; renew it'],
     },
     {
+      name: 'whose proxies may be anybody',
+      change: [
+        ['gate.key}', "gate.key}\n    proxy_protocol: {from: [0.0.0.0/0, 10.0.0.0/8, '::/0']}"],
+      ],
+      says: ['4:29', '4:52'].map(
+        (at) => `${at}: anybody may say which address they come from; name your proxies alone`,
+      ),
+    },
+    {
       name: 'whose certificate ends tomorrow',
       change: [certificate('tomorrow')],
       says: [
@@ -212,6 +221,11 @@ describe('the way to the node', () => {
       says: [
         '10:14: the node asks nothing: whoever else reaches it is any role; write peer or certificate, or let its pg_hba.conf trust the gate alone',
       ],
+    },
+    {
+      name: 'secrets that are not used',
+      more: '    scram: {secrets: {carl: hunter2}}\n',
+      says: ['17:12: no secret is used with sign_in: peer; remove it, or write sign_in: scram'],
     },
     {
       name: 'a CA that is not used',

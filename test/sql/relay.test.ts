@@ -246,6 +246,52 @@ describe('stopAtQuiet', () => {
   })
 })
 
+describe('whenQuiet', () => {
+  it('calls back once, at the first quiet moment, for each who asked', async () => {
+    const { client, node, relay } = await openRelay()
+    const called: string[] = []
+    relay.whenQuiet(() => called.push('quiet already'))
+    expect(called).toEqual(['quiet already'])
+    let asked = ''
+    node.on('data', (chunk: Buffer) => {
+      asked += chunk.toString('latin1')
+    })
+    client.write(query('begin'))
+    await expect.poll(() => asked).toContain('begin')
+    for (const name of ['one', 'two']) relay.whenQuiet(() => called.push(name))
+    const received: Buffer[] = []
+    client.on('data', (chunk: Buffer) => received.push(chunk))
+    for (const status of ['T', 'I', 'I']) {
+      node.write(Buffer.concat([message('C', `${status}\0`), readyForQuery(status)]))
+      await expect
+        .poll(() => Buffer.concat(received).toString('latin1'))
+        .toMatch(new RegExp(`C[^C]*${status}.*Z[^Z]*${status}$`, 's'))
+      if (status === 'T') expect(called).toEqual(['quiet already'])
+    }
+    expect(called).toEqual(['quiet already', 'one', 'two'])
+  })
+})
+
+describe('stopWhenIdle', () => {
+  it('ends a session that carries nothing', async () => {
+    const { relay } = await openRelay()
+    relay.stopWhenIdle(50, why)
+    expect(await relay.ended).toMatchObject({ by: 'gate', why, atBoundary: true })
+  })
+
+  it('waits while the session is busy', async () => {
+    const { client, node, relay } = await openRelay()
+    client.resume()
+    client.write(query('select 1'))
+    await once(node, 'data')
+    relay.stopWhenIdle(20, why)
+    const busy = new Promise((resolve) => setTimeout(resolve, 200, 'busy'))
+    expect(await Promise.race([relay.ended, busy])).toBe('busy')
+    node.write(Buffer.concat([message('C', 'SELECT 1\0'), readyForQuery()]))
+    expect(await relay.ended).toMatchObject({ by: 'gate', why })
+  })
+})
+
 function types(bytes: Buffer): string {
   let at = 0
   let found = ''

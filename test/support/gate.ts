@@ -29,6 +29,8 @@ export interface GateOptions {
   node: string
   /** Keys of the cluster's section, over the defaults. */
   cluster?: Record<string, unknown>
+  /** Further clusters beside `test`, over the same defaults. */
+  clusters?: Record<string, Record<string, unknown>>
   /** Keys of the first listener, over the defaults; and further listeners. */
   listener?: Record<string, unknown>
   listeners?: Record<string, unknown>[]
@@ -124,6 +126,15 @@ export async function startGate(options: GateOptions): Promise<TestGate> {
 
 /** The configuration of a gate that believes the key; server.crt and server.key are beside it. */
 export function gateConfig(options: GateOptions, key: SigningKey): Record<string, unknown> {
+  const cluster = {
+    kind: 'postgresql',
+    nodes: [{ address: options.node, ...(options.nodeTls && { tls: options.nodeTls }) }],
+    sign_in: options.node.startsWith('/') ? 'peer' : 'trust',
+    'server.jwt_authentication.enabled': true,
+    'server.jwt_authentication.issuers.configuration': ISSUER,
+    'server.jwt_authentication.audience': AUDIENCE,
+    'server.jwt_authentication.jwks': { keys: [key.jwk] },
+  }
   return {
     listeners: [
       {
@@ -134,16 +145,10 @@ export function gateConfig(options: GateOptions, key: SigningKey): Record<string
       ...(options.listeners ?? []),
     ],
     clusters: {
-      test: {
-        kind: 'postgresql',
-        nodes: [{ address: options.node, ...(options.nodeTls && { tls: options.nodeTls }) }],
-        sign_in: options.node.startsWith('/') ? 'peer' : 'trust',
-        'server.jwt_authentication.enabled': true,
-        'server.jwt_authentication.issuers.configuration': ISSUER,
-        'server.jwt_authentication.audience': AUDIENCE,
-        'server.jwt_authentication.jwks': { keys: [key.jwk] },
-        ...options.cluster,
-      },
+      test: { ...cluster, ...options.cluster },
+      ...Object.fromEntries(
+        Object.entries(options.clusters ?? {}).map(([name, own]) => [name, { ...cluster, ...own }]),
+      ),
     },
     limits: options.limits ?? {},
     ops: { listen: '127.0.0.1:0' },

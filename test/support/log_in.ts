@@ -69,10 +69,10 @@ export async function logIn({
   nowMs,
   replication,
 }: Login): Promise<Outcome> {
-  const { trust, rules, dialect, signIn } = clusterOf(settings)
+  const { trust, rules, ...cluster } = clusterOf(settings)
   const startup = { minor: 0, user, database: undefined, options: undefined, replication }
   try {
-    const { ask } = readAsk({ ...startup, parameters: new Map() }, { dialect, signIn })
+    const { ask } = readAsk({ ...startup, parameters: new Map() }, cluster)
     const principal = await authenticate(new Secret(token), trust, nowMs ?? NOW * 1000)
     const decision = decide(principal, ask, rules)
     if (!decision.granted) throw new Failure(decision.denial.code, decision.denial)

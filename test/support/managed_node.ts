@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import pg from 'pg'
 import { type Management, openManagement } from '../../src/cluster/management.ts'
 import type { Node } from '../../src/cluster/node.ts'
+import type { Nodes } from '../../src/cluster/nodes.ts'
 import { identifier } from '../../src/cluster/paste.ts'
 import { setup } from '../../src/cluster/setup.ts'
 import { startEmbeddedPostgres } from '../../src/dev/embedded_postgres.ts'
@@ -80,7 +81,7 @@ export async function startManagedNode(version: number, rights: Rights): Promise
     await stop()
     throw thrown
   }
-  const management = openManagement(node, { role: MANAGEMENT })
+  const management = openManagement(only(node), { role: MANAGEMENT })
   return {
     node,
     management,
@@ -119,6 +120,17 @@ function printedFor(node: Node, { roles, provisioning = false }: Rights) {
   )
 }
 
+/** A node, for who wants nodes to choose from. */
+export function only(node: Node): Pick<Nodes, 'reach' | 'isUp'> {
+  return {
+    isUp: () => true,
+    async reach(attempt) {
+      const value = await attempt(node, node.connectTimeoutMs)
+      return { value, node, release: () => undefined }
+    },
+  }
+}
+
 export function nodeAt(address: Node['address'], dialect: Node['dialect'] = 'postgresql'): Node {
   return {
     name: 'managed',
@@ -126,6 +138,7 @@ export function nodeAt(address: Node['address'], dialect: Node['dialect'] = 'pos
     tls: undefined,
     signIn: 'path' in address ? 'peer' : 'trust',
     certificates: undefined,
+    secrets: undefined,
     dialect,
     sendRemoteAddress: false,
     connectTimeoutMs: 5_000,

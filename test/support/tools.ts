@@ -17,13 +17,17 @@ export const ROOT = join(import.meta.dirname, '../..')
 export const MAIN = join(ROOT, 'src/main.ts')
 /** Debian's own PostgreSQL server. */
 export const DEBIAN_15 = '/usr/lib/postgresql/15/bin'
+/** Debian's haproxy. */
+export const HAPROXY = '/usr/sbin/haproxy'
 /** Debian's JDBC driver. */
 export const JDBC = '/usr/share/java/postgresql.jar'
 export const NODE = 'node_modules/node/bin/node'
 
 const TOOLS = {
   psql: { program: 'psql', args: ['--version'], package: 'postgresql-client' },
+  pgbench: { program: 'pgbench', args: ['--version'], package: 'postgresql' },
   PostgreSQL15: { program: `${DEBIAN_15}/postgres`, args: ['--version'], package: 'postgresql' },
+  haproxy: { program: HAPROXY, args: ['-v'], package: 'haproxy' },
   psycopg2: { program: PYTHON, args: ['-c', 'import psycopg2'], package: 'python3-psycopg2' },
   JDBC: {
     program: 'sh',

@@ -33,9 +33,14 @@ export async function openPlain(address: NetConnectOpts): Promise<WireClient> {
   return wrap(socket)
 }
 
-export async function openTls(port: number, caPem: string): Promise<WireClient> {
+/** @param before - bytes in front of SSLRequest. */
+export async function openTls(
+  port: number,
+  caPem: string,
+  before: Buffer = Buffer.alloc(0),
+): Promise<WireClient> {
   const plain = await openPlain({ host: '127.0.0.1', port })
-  plain.write(sslRequest())
+  plain.write(Buffer.concat([before, sslRequest()]))
   const answer = await plain.bytes(1)
   if (answer.toString() !== 'S')
     throw new Error(`the gate answered ${answer.toString()} to SSLRequest`)

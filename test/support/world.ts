@@ -23,6 +23,9 @@ export async function runIn(dir: string, args: string[], more: Partial<World> = 
     workingDirectory: dir,
     now: Date.now,
     stop: AbortSignal.abort(),
+    onSignal: () => () => undefined,
+    primary: undefined,
+    processors: 1,
     ...more,
   }
   const code = await runCli(args, world)

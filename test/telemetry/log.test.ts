@@ -13,8 +13,8 @@ const FULL = '/dev/full'
 describe('the audit stream', () => {
   it('has a line in the file when it is written, for its owner alone', () => {
     const path = join(dir, 'audit.log')
-    const audit = openAudit(openAuditStream(path), 7, () => 1_700_000_000_000)
-    audit.write({ EventType: 'client_session_end' } as never)
+    const audit = openAudit(openAuditStream(path), () => 1_700_000_000_000)
+    audit(7, { EventType: 'client_session_end' } as never)
     expect(JSON.parse(readFileSync(path, 'utf8'))).toEqual({
       channel: 'SESSIONS',
       Timestamp: 1_700_000_000_000_000_000,

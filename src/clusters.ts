@@ -1,0 +1,97 @@
+/**
+ * The clusters of the moment, each with what is kept open for it. When the configuration is read again,
+ * one whose section is the same goes on as it is; any other one is opened anew.
+ * Rule: what a login uses stays open until the login has ended.
+ */
+import { openManagement } from './cluster/management.ts'
+import { openPowers } from './cluster/powers.ts'
+import { openWatchedNodes, type Watchers } from './cluster/watched_nodes.ts'
+import type { ClusterConfig, Config } from './config/config.ts'
+import type { Issuers } from './issuers/issuers.ts'
+import { openEnrolment } from './sql/enrol.ts'
+import type { Cluster } from './sql/session.ts'
+
+export interface Clusters {
+  open(): ReadonlyMap<string, OpenCluster>
+  renew(next: Config): void
+  close(): void
+}
+
+export function openClusters(config: Config, now: () => number, watchers: Watchers): Clusters {
+  const openAll = (settings: readonly ClusterConfig[], known: ReadonlyMap<string, OpenCluster>) =>
+    new Map(
+      settings.map((each) => {
+        const kept = known.get(each.name)
+        const same = kept?.fingerprint === each.fingerprint
+        return [each.name, same ? kept : openCluster(each, now, watchers)]
+      }),
+    )
+  let open = openAll(config.clusters, new Map())
+  return {
+    open: (): ReadonlyMap<string, OpenCluster> => open,
+    renew(next: Config): void {
+      const before = open
+      open = openAll(next.clusters, before)
+      for (const [name, cluster] of before)
+        if (open.get(name) !== cluster) cluster.retire(open.get(name)?.issuers)
+    },
+    close(): void {
+      for (const cluster of open.values()) cluster.retire()
+    },
+  }
+}
+
+interface OpenCluster extends Cluster {
+  fingerprint: string
+  issuers: Issuers
+  /** Closes it once no login is under way, but for those issuers that another one goes on with. */
+  retire(kept?: Issuers): void
+}
+
+/** The cluster with what is kept open for it: its nodes, the management role's session, what that tells of roles. */
+function openCluster(config: ClusterConfig, now: () => number, watchers: Watchers): OpenCluster {
+  const { dialect, signIn, issuers } = config
+  const nodes = openWatchedNodes(config, watchers)
+  const management = config.management && openManagement(nodes, config.management)
+  // CockroachDB has none of PostgreSQL's attributes to ask for; by `forward` only tokens sign in.
+  const asks = dialect === 'postgresql' && signIn !== 'forward'
+  return {
+    ...config,
+    nodes,
+    powers: management && asks ? openPowers(management, now) : undefined,
+    ...openEnrolment(config, management, now),
+    ...openUse((kept) => {
+      for (const [name, issuer] of issuers) if (kept?.get(name) !== issuer) issuer.close()
+      management?.close()
+      nodes.close()
+    }),
+  }
+}
+
+/** Who is using it, and its end after the last of them. */
+function openUse(
+  close: (kept: Issuers | undefined) => void,
+): Pick<OpenCluster, 'during' | 'retire'> {
+  let logins = 0
+  let retired: (() => void) | undefined
+  const settle = () => {
+    if (logins > 0) return
+    retired?.()
+    retired = undefined
+  }
+  return {
+    async during(login) {
+      logins++
+      try {
+        return await login
+      } finally {
+        logins--
+        settle()
+      }
+    },
+    retire(kept) {
+      retired = () => close(kept)
+      settle()
+    },
+  }
+}

@@ -1,0 +1,15 @@
+/**
+ * What a worker has of its primary: who writes down, who counts, and the way to the other workers. With
+ * one process it is a few calls; with several the same calls go over a channel.
+ */
+import type { AuditEvent } from '../telemetry/events.ts'
+import type { Metric } from './messages.ts'
+
+export interface Primary {
+  /** A line of the audit stream. Nothing that it tells of may happen before this resolves. */
+  audit(event: AuditEvent): Promise<void>
+  /** Something to count, sooner or later. */
+  count(metric: Metric): void
+  /** A cancel whose key another worker gave. */
+  cancel(key: Buffer): void
+}

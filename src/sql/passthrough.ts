@@ -1,0 +1,89 @@
+/**
+ * A login without a token that the node itself judges (`non_jwt_logins: passthrough`): what it asks goes
+ * to the client, and the client's answer to it. https://www.postgresql.org/docs/18/sasl-authentication.html
+ * Rule: a password in clear or SCRAM-SHA-256, asked once, and nothing else. Two connections meet here, so
+ * neither can be bound to; and a node that asks nothing is refused, since it took the gate for the role.
+ */
+import { type Answers, hearSasl } from '../cluster/sign_in.ts'
+import { Failure } from '../failure.ts'
+import type { Leg } from '../leg.ts'
+import { type Ask, decidePassage, type Passage, type Rules } from '../policy/decide.ts'
+import { decodePassword } from '../wire/client_messages.ts'
+import type { Frame } from '../wire/framing.ts'
+import { passwordMessage, saslInitialResponse, saslResponse } from '../wire/node_messages.ts'
+import { authenticationSasl, decodeSaslInitialResponse, decodeSaslResponse } from '../wire/sasl.ts'
+import { SCRAM_SHA_256 } from '../wire/scram.ts'
+import { CLEARTEXT_PASSWORD } from '../wire/server_messages.ts'
+
+/** As PostgreSQL's own bounds on either. */
+const PASSWORD_BYTES_MAX = 64 * 1024
+const SASL_BYTES_MAX = 1024
+
+const OFFER = authenticationSasl([SCRAM_SHA_256])
+
+/** @throws Failure `password_authentication_failed`, `replication_refused` */
+export function permitPassage(ask: Ask, rules: Rules): Passage {
+  const decision = decidePassage(ask, rules)
+  if (decision.granted) return decision.grant
+  throw new Failure(decision.denial.code, { ...decision.denial, values: { user: ask.user } })
+}
+
+/** What the node asks goes to the client, and the client's answer to the node. */
+export function clientsAnswers(client: Leg): Answers {
+  let asked = false
+  const once = () => {
+    if (asked) throw failed('the client has given its answer to another node already')
+    asked = true
+  }
+  return {
+    required: true,
+    async password(node) {
+      once()
+      client.send(CLEARTEXT_PASSWORD)
+      const password = decodePassword(await hearClient(client, PASSWORD_BYTES_MAX))
+      const message = passwordMessage(password)
+      node.socket.write(message, () => message.fill(0))
+    },
+    async sasl(node, offered) {
+      if (!offered.includes(SCRAM_SHA_256))
+        throw failed(`the node asks for SASL by ${JSON.stringify(offered)}, without SCRAM-SHA-256`)
+      once()
+      await relayScram(client, node)
+    },
+  }
+}
+
+/** Each end proves the other that it knows the password; the gate learns nothing of it. */
+async function relayScram(client: Leg, node: Leg): Promise<void> {
+  client.send(OFFER)
+  const chosen = decodeSaslInitialResponse(await hearClient(client, SASL_BYTES_MAX))
+  if (chosen.mechanism !== SCRAM_SHA_256 || chosen.response === undefined)
+    throw violation('the client selected a SASL mechanism that was not offered')
+  const first = chosen.response.reveal()
+  // It could bind the channel, and believes that the server can't: the node knows better, and refuses.
+  if (first.startsWith('y') && node.encrypted) throw new Failure('channel_binding_lost')
+  node.send(saslInitialResponse(SCRAM_SHA_256, Buffer.from(first, 'latin1')))
+  client.send((await hearSasl(node, 'saslContinue')).whole)
+  const proof = decodeSaslResponse(await hearClient(client, SASL_BYTES_MAX))
+  node.send(saslResponse(Buffer.from(proof.reveal(), 'latin1')))
+  client.send((await hearSasl(node, 'saslFinal')).whole)
+}
+
+/** What is too long from the client is no fault of the node's. */
+async function hearClient(client: Leg, limit: number): Promise<Frame> {
+  try {
+    return await client.message(limit)
+  } catch (thrown) {
+    if (thrown instanceof Failure && thrown.code === 'message_too_large')
+      throw violation(thrown.message)
+    throw thrown
+  }
+}
+
+function violation(problem: string): Failure {
+  return new Failure('protocol_violation', { values: { problem } })
+}
+
+function failed(log: string): Failure {
+  return new Failure('node_signin_failed', { log })
+}

@@ -1,0 +1,71 @@
+/**
+ * What has the sessions: the clusters and the doors to them. It knows its primary only by what it may ask
+ * of it, so it is the same in the primary's process and in one of its own.
+ */
+import { openClusters } from './clusters.ts'
+import type { Config } from './config/config.ts'
+import type { Failure } from './failure.ts'
+import type { Primary } from './peers/primary.ts'
+import { openDoor } from './sql/door.ts'
+import type { Bind } from './sql/listener.ts'
+import type { Logger } from './telemetry/log.ts'
+
+export interface WorkerParts {
+  /** Its number; cancel keys carry it. */
+  number: number
+  primary: Primary
+  log: Logger
+  /** Milliseconds since the epoch. */
+  now(): number
+  /** Calls back when one of the files has changed, until it is told to stop. */
+  watch(files: readonly string[], changed: () => void): () => void
+  /** Connections that other workers have. */
+  elsewhere(): number
+}
+
+export interface Worker {
+  /** In the order of `listeners`. */
+  addresses: Bind[]
+  /** For whom comes from now on. */
+  renew(next: Config): void
+  /** A cancel that came in elsewhere. */
+  cancel(key: Buffer): void
+  /** Takes nobody new; resolves when the last session has ended by itself. */
+  retire(): Promise<void>
+  /** Lets nobody new in, and ends each session when it has nothing under way. */
+  drain(why: Failure): Promise<void>
+  /** Ends every session with the reason. */
+  close(why: Failure): Promise<void>
+}
+
+/** @throws Failure `cannot_listen` */
+export async function openWorker(config: Config, parts: WorkerParts): Promise<Worker> {
+  const { number: worker, now, log, primary } = parts
+  const clusters = openClusters(config, now, {
+    log,
+    count: primary.count,
+    elapsed: () => performance.now(),
+  })
+  const { listeners, limits } = config
+  const door = await openDoor({
+    ...parts,
+    listeners,
+    limits,
+    worker,
+    clusters: clusters.open,
+  }).catch((thrown: unknown) => {
+    clusters.close()
+    throw thrown
+  })
+  return {
+    ...door,
+    renew(next) {
+      clusters.renew(next)
+      door.renew(next)
+    },
+    async close(why) {
+      await door.close(why)
+      clusters.close()
+    },
+  }
+}

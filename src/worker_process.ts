@@ -1,0 +1,98 @@
+/**
+ * A worker in a process of its own: it does what the primary tells it, from the first message to the last.
+ * It reads no file: the configuration comes from the primary as it was read there.
+ */
+import { type Config, parseConfig } from './config/config.ts'
+import { outsideOf, type Source } from './config/source.ts'
+import { asFailure, Failure } from './failure.ts'
+import type { ToPrimary, ToWorker } from './peers/messages.ts'
+import type { Link } from './peers/processes.ts'
+import { openRemotePrimary, type RemotePrimary } from './peers/remote_primary.ts'
+import { openLog } from './telemetry/log.ts'
+import { openWorker, type Worker } from './worker.ts'
+
+type Begin = Extract<ToWorker, { kind: 'begin' }>
+
+/** @returns when it is to end. */
+export async function work(link: Link<ToPrimary, ToWorker>, now: () => number): Promise<void> {
+  const primary = openRemotePrimary(link)
+  const begun = Promise.withResolvers<Begin>()
+  const ended = Promise.withResolvers<void>()
+  const others = { connections: 0 }
+  let then: Promise<Running> | undefined
+  link.onMessage((message) => {
+    if (message.kind === 'begin') begun.resolve(message)
+    else if (message.kind === 'answer') primary.answered(message.id, message.answer)
+    else if (message.kind === 'elsewhere') others.connections = message.connections
+    else void then?.then((running) => obey(message, running, link, ended.resolve))
+  })
+  const begin = await begun.promise
+  then = open(begin, primary, others, now)
+  try {
+    const { worker } = await then
+    link.send({ kind: 'open', addresses: worker.addresses })
+    await ended.promise
+  } catch (thrown) {
+    link.send({ kind: 'failed', problem: asFailure(thrown).message })
+  }
+  primary.flush()
+  link.close()
+}
+
+interface Running {
+  worker: Worker
+  renew(source: Source): void
+}
+
+async function open(
+  { number, source }: Begin,
+  primary: RemotePrimary,
+  others: { connections: number },
+  now: () => number,
+): Promise<Running> {
+  const read = (from: Source, previous?: Config) => {
+    const outside = { ...outsideOf(from, now), elsewhere: primary.issuer }
+    return parseConfig(from.name, from.text, outside, previous)
+  }
+  let config = read(source)
+  const log = openLog({ write: primary.log }, config.log.level, now)
+  const worker = await openWorker(config, {
+    number,
+    primary,
+    log,
+    now,
+    // A certificate that changes comes with a configuration that was read again.
+    watch: () => () => undefined,
+    elsewhere: () => others.connections,
+  })
+  return {
+    worker,
+    renew(from) {
+      try {
+        config = read(from, config)
+        worker.renew(config)
+        log.level = config.log.level
+      } catch (thrown) {
+        log.error(`the configuration in use is kept: ${asFailure(thrown).message}`)
+      }
+    },
+  }
+}
+
+function obey(
+  message: Exclude<ToWorker, Begin>,
+  { worker, renew }: Running,
+  link: Link<ToPrimary, ToWorker>,
+  end: () => void,
+): void {
+  const why = new Failure('shutting_down')
+  if (message.kind === 'renew') renew(message.source)
+  if (message.kind === 'cancel') worker.cancel(Buffer.from(message.key))
+  if (message.kind === 'drain') void worker.drain(why).then(() => link.send({ kind: 'drained' }))
+  if (message.kind === 'retire')
+    void worker
+      .retire()
+      .then(() => worker.close(why))
+      .then(end)
+  if (message.kind === 'close') void worker.close(why).then(end)
+}

@@ -1,0 +1,197 @@
+/** A listener behind a proxy: who the client is, who may say so, and what is closed. */
+import { setImmediate as turn } from 'node:timers/promises'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { type GateOptions, startGate, type TestGate } from '../support/gate.ts'
+import { proxyFor, proxyV2, tlv } from '../support/proxy_header.ts'
+import { NODE_KEY, type ScriptedNode, startScriptedNode } from '../support/scripted_node.ts'
+import {
+  cancelRequest,
+  fields,
+  openDirectTls,
+  openPlain,
+  openTls,
+  refusalOf,
+  signIn,
+  sslRequest,
+  uint32,
+  type WireClient,
+} from '../support/wire_client.ts'
+
+let node: ScriptedNode
+const gates: TestGate[] = []
+beforeAll(async () => {
+  node = await startScriptedNode()
+})
+afterAll(() => node.close())
+afterEach(async () => {
+  await Promise.all(gates.splice(0).map((gate) => gate.close()))
+})
+
+const proxy_protocol = { from: ['127.0.0.0/8', '::1'] }
+const plain = { tls: undefined, allow_plaintext: true }
+
+async function open(options: Partial<GateOptions> = {}): Promise<TestGate> {
+  const listener = { proxy_protocol, ...options.listener }
+  const gate = await startGate({ node: node.address, ...options, listener })
+  gates.push(gate)
+  return gate
+}
+
+/** @returns the address that the audit stream has of a client that signs in. */
+async function enter(gate: TestGate, client: WireClient): Promise<unknown> {
+  const said = await signIn(client, { user: 'maxroach' }, await gate.token('maxroach'))
+  expect(refusalOf(said)).toBeUndefined()
+  const { RemoteAddress } = await gate.event('client_authentication_ok')
+  return RemoteAddress
+}
+
+async function closes(client: WireClient): Promise<void> {
+  expect(await client.bytes(1)).toHaveLength(0)
+}
+
+const v1 = (line: string) => Buffer.from(`PROXY ${line}\r\n`)
+const IPV6 = Buffer.concat([
+  Buffer.from(`20010db8${'0'.repeat(23)}1`, 'hex'),
+  Buffer.alloc(16),
+  Buffer.from([0x9c, 0x40, 0, 80]),
+])
+
+describe('the client is the one that the header names', () => {
+  it.each<[string, Buffer, string]>([
+    ['version 1', v1('TCP4 192.0.2.7 10.0.0.1 40000 5432'), '192.0.2.7:40000'],
+    ['version 1, IPv6', v1('TCP6 2001:db8::1 ::1 40000 5432'), '[2001:db8::1]:40000'],
+    ['version 2', proxyFor('192.0.2.7'), '192.0.2.7:40000'],
+    ['version 2, IPv6', proxyV2(0x21, 0x21, IPV6), '[2001:db8::1]:40000'],
+  ])('%s', async (_name, header, address) => {
+    const gate = await open()
+    expect(await enter(gate, await openTls(gate.port, gate.caPem, header))).toBe(address)
+  })
+
+  it.each<[string, Buffer]>([
+    ['UNKNOWN', v1('UNKNOWN')],
+    ['LOCAL, with a TLV', proxyV2(0x20, 0x00, tlv(0x04, Buffer.alloc(3)))],
+  ])('and the proxy where it says %s', async (_name, header) => {
+    const gate = await open()
+    const client = await openTls(gate.port, gate.caPem, header)
+    expect(await enter(gate, client)).toMatch(/^127\.0\.0\.1:\d+$/)
+  })
+
+  it('with direct TLS behind the header, in one packet or two', async () => {
+    const gate = await open()
+    for (const together of [true, false]) {
+      const { socket } = await openPlain({ host: '127.0.0.1', port: gate.port })
+      if (together) socket.cork()
+      socket.write(proxyFor('192.0.2.7'))
+      socket.removeAllListeners('data')
+      const tls = openDirectTls(gate.port, gate.caPem, { ALPNProtocols: ['postgresql'], socket })
+      process.nextTick(() => socket.uncork())
+      expect(await enter(gate, await tls)).toBe('192.0.2.7:40000')
+    }
+  })
+
+  it('however the header is cut', async () => {
+    const gate = await open({ listener: plain })
+    const client = await openPlain({ host: '127.0.0.1', port: gate.port })
+    client.socket.setNoDelay(true)
+    for (const byte of proxyFor('192.0.2.7')) {
+      client.write(Buffer.from([byte]))
+      await turn()
+    }
+    expect(await enter(gate, client)).toBe('192.0.2.7:40000')
+  })
+
+  it('for the node as well, where it is told', async () => {
+    const gate = await open({ cluster: { kind: 'cockroachdb', send_remote_addr: true } })
+    await enter(gate, await openTls(gate.port, gate.caPem, proxyFor('192.0.2.7')))
+    expect(node.startups.at(-1)).toMatchObject({ 'crdb:remote_addr': '192.0.2.7:40000' })
+  })
+
+  it('for a cancel as well', async () => {
+    const gate = await open({ listener: plain })
+    const client = await openPlain({ host: '127.0.0.1', port: gate.port })
+    client.write(proxyFor('192.0.2.7'))
+    const said = await signIn(client, { user: 'maxroach' }, await gate.token('maxroach'))
+    const key = Buffer.from(said.find(({ type }) => type === 'K')?.body ?? Buffer.alloc(0))
+    const cancel = await openPlain({ host: '127.0.0.1', port: gate.port })
+    cancel.write(Buffer.concat([proxyFor('192.0.2.7'), cancelRequest(key)]))
+    await closes(cancel)
+    const theirs = Buffer.concat([uint32(NODE_KEY.pid), uint32(NODE_KEY.secret)])
+    await expect.poll(() => node.cancels.at(-1)).toEqual(theirs)
+  })
+})
+
+describe('closed without a word', () => {
+  it.each<[string, Buffer]>([
+    ['no header', sslRequest()],
+    ['HTTP', Buffer.from('GET / HTTP/1.1\r\n\r\n')],
+    ['a line that never ends', Buffer.from(`PROXY TCP4 ${'1'.repeat(200)}`)],
+    ['an address that is none', v1('TCP4 300.0.2.7 10.0.0.1 40000 5432')],
+    ['a length that lies', proxyV2(0x21, 0x11, Buffer.from([192, 0, 2, 7]))],
+    ['a length beyond the bound', proxyV2(0x21, 0x11, Buffer.alloc(5_000))],
+    ['a wrong checksum', proxyV2(0x21, 0x11, Buffer.alloc(12), tlv(3, Buffer.alloc(4)))],
+  ])('%s', async (_name, bytes) => {
+    const gate = await open()
+    const client = await openPlain({ host: '127.0.0.1', port: gate.port })
+    client.write(bytes)
+    await closes(client)
+    expect(gate.log.find(({ failure }) => failure === 'proxy_header')).toMatchObject({
+      level: 'warn',
+      msg: expect.stringMatching(/^invalid PROXY protocol header: /),
+    })
+  })
+
+  it('a second header', async () => {
+    const gate = await open()
+    const client = await openPlain({ host: '127.0.0.1', port: gate.port })
+    client.write(Buffer.concat([proxyFor('192.0.2.7'), proxyFor('192.0.2.8'), sslRequest()]))
+    await closes(client)
+    expect(gate.log.at(-1)).toMatchObject({ failure: 'not_postgres' })
+  })
+
+  it('a header where none belongs', async () => {
+    const gate = await startGate({ node: node.address })
+    gates.push(gate)
+    for (const header of [proxyFor('192.0.2.7'), v1('TCP4 192.0.2.7 10.0.0.1 40000 5432')]) {
+      const client = await openPlain({ host: '127.0.0.1', port: gate.port })
+      client.write(Buffer.concat([header, sslRequest()]))
+      await closes(client)
+      expect(gate.log.at(-1)).toMatchObject({ failure: 'not_postgres' })
+    }
+  })
+
+  it('half a header and silence', async () => {
+    const gate = await open({ limits: { handshake_timeout: '200ms' } })
+    const client = await openPlain({ host: '127.0.0.1', port: gate.port })
+    client.write(proxyFor('192.0.2.7').subarray(0, 20))
+    while ((await client.bytes(1)).length > 0);
+    expect(gate.log.at(-1)).toMatchObject({ failure: 'login_timeout' })
+  })
+
+  it('who is no proxy, which is logged once a minute', async () => {
+    let ahead = 0
+    const now = () => Date.now() + ahead
+    const gate = await open({ now, listener: { proxy_protocol: { from: ['192.0.2.0/24'] } } })
+    const told = () => gate.log.filter(({ msg }) => String(msg).includes('proxy_protocol.from'))
+    for (const lines of [1, 1, 1, 2]) {
+      if (lines === 2) ahead = 60_000
+      const client = await openPlain({ host: '127.0.0.1', port: gate.port })
+      client.write(proxyFor('192.0.2.7'))
+      await closes(client)
+      expect(told()).toHaveLength(lines)
+    }
+    expect(told()).toMatchObject([
+      { level: 'warn', address: '127.0.0.1', closed: 1 },
+      { level: 'warn', address: '127.0.0.1', closed: 3 },
+    ])
+    expect(gate.audit).toEqual([])
+  })
+})
+
+it('still takes nothing that came in clear before TLS', async () => {
+  const gate = await open()
+  const client = await openPlain({ host: '127.0.0.1', port: gate.port })
+  client.write(Buffer.concat([proxyFor('192.0.2.7'), sslRequest(), Buffer.from('x')]))
+  expect(fields((await client.next())?.body ?? Buffer.alloc(0))).toMatchObject({
+    M: 'received unencrypted data after SSL request',
+  })
+})
