@@ -69,13 +69,49 @@ const CLOSE_MS = 8_000
 
 /** @throws Failure `workers_failed` */
 export async function openWorkers(parts: WorkersParts): Promise<Workers> {
-  const { log } = parts
+  const { members, start, close: stopStarting } = openMembers(parts)
+  const tell = tellElsewhere(members)
+  /** One after the other. */
+  let replaced = Promise.resolve()
+  const all = (message: ToWorker) => {
+    for (const { link } of members) link.send(message)
+  }
+  const close = async () => {
+    stopStarting()
+    clearInterval(tell)
+    all({ kind: 'close' })
+    await Promise.all([...members].map(end))
+  }
+  try {
+    const first = Array.from({ length: parts.count }, start)
+    const [addresses = []] = await Promise.all(first.map(({ opened }) => opened.promise))
+    return {
+      addresses,
+      renew: ({ source }) => all({ kind: 'renew', source }),
+      replace() {
+        const before = replaced
+        replaced = before.catch(() => undefined).then(() => replaceAll(members, start))
+        return replaced
+      },
+      async drain() {
+        stopStarting()
+        all({ kind: 'drain' })
+        await Promise.all([...members].map(({ drained }) => drained.promise))
+      },
+      close,
+    }
+  } catch (thrown) {
+    await close()
+    throw thrown
+  }
+}
+
+/** Those that there are; in the place of one that is lost a new one is started, a little later each time. */
+function openMembers(parts: WorkersParts) {
   const members = new Set<Member>()
   let crashes = 0
   let last = 0
   let closing = false
-  /** One after the other. */
-  let replaced = Promise.resolve()
 
   const start = (): Member => {
     const taken = new Set([...members].map(({ number }) => number))
@@ -93,60 +129,42 @@ export async function openWorkers(parts: WorkersParts): Promise<Workers> {
     settle(member, parts)
     member.drained.resolve()
     member.gone.resolve()
-    member.opened.reject(new Failure('workers_failed', { values: { problem: how } }))
+    member.opened.reject(failed(how))
     if (closing || member.state !== 'open') return
     const livedMs = parts.elapsed() - member.startedMs
     crashes = livedMs > SETTLED_MS ? 1 : crashes + 1
-    log.error({ worker: member.number }, `a worker was lost, with its sessions: ${how}`)
+    parts.log.error({ worker: member.number }, `a worker was lost, with its sessions: ${how}`)
     again()
   }
   const again = () => {
-    if (crashes >= CRASHES_MAX)
-      return parts.failed(
-        new Failure('workers_failed', { values: { problem: 'the log says why' } }),
-      )
-    const waitMs = Math.min(BACKOFF_MS * 2 ** (crashes - 1), BACKOFF_MAX_MS)
-    setTimeout(() => {
-      if (closing) return
-      start().opened.promise.catch((thrown: unknown) => {
-        crashes++
-        log.error(asFailure(thrown).message)
-        if (!closing) again()
-      })
-    }, waitMs)
-  }
-  const tell = tellElsewhere(members)
-  const all = (message: ToWorker) => {
-    for (const { link } of members) link.send(message)
-  }
-  const close = async () => {
-    closing = true
-    clearInterval(tell)
-    all({ kind: 'close' })
-    await Promise.all([...members].map(end))
-  }
-  try {
-    const first = Array.from({ length: parts.count }, start)
-    const [addresses = []] = await Promise.all(first.map(({ opened }) => opened.promise))
-    return {
-      addresses,
-      renew: ({ source }) => all({ kind: 'renew', source }),
-      replace() {
-        const before = replaced
-        replaced = before.catch(() => undefined).then(() => replaceAll(members, start))
-        return replaced
-      },
-      async drain() {
-        closing = true
-        all({ kind: 'drain' })
-        await Promise.all([...members].map(({ drained }) => drained.promise))
-      },
-      close,
+    if (closing) return
+    if (crashes >= CRASHES_MAX) {
+      parts.failed(failed('the log says why'))
+      return
     }
-  } catch (thrown) {
-    await close()
-    throw thrown
+    setTimeout(
+      () => {
+        if (closing) return
+        start().opened.promise.catch((thrown: unknown) => {
+          crashes++
+          parts.log.error(asFailure(thrown).message)
+          again()
+        })
+      },
+      Math.min(BACKOFF_MS * 2 ** (crashes - 1), BACKOFF_MAX_MS),
+    )
   }
+  return {
+    members,
+    start,
+    close: () => {
+      closing = true
+    },
+  }
+}
+
+function failed(problem: string): Failure {
+  return new Failure('workers_failed', { values: { problem } })
 }
 
 function newMember(number: number, { start, elapsed }: WorkersParts): Member {
@@ -200,7 +218,7 @@ function hear(
       member.opened.resolve(message.addresses)
       return
     case 'failed':
-      member.opened.reject(new Failure('workers_failed', { values: { problem: message.problem } }))
+      member.opened.reject(failed(message.problem))
       return
     case 'log':
       parts.logLine(message.line)

@@ -74,7 +74,8 @@ function keysOf(cluster: string, { clusters }: Inspected['file']): string {
 function listening({ bind, tls, allowPlaintext }: ListenerConfig): string {
   if ('path' in bind) return bind.path
   const how = [...(tls ? ['TLS'] : []), ...(allowPlaintext ? ['in clear'] : [])]
-  return `${address(bind)} (${how.join(' and ')})`
+  const where = 'fd' in bind ? `fd:${bind.fd}` : address(bind)
+  return `${where} (${how.join(' and ')})`
 }
 
 function address({ host, port }: { host: string; port: number }): string {

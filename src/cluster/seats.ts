@@ -139,8 +139,9 @@ function lookAfter(
     if (stop.aborted) return
     // One that can't be asked now is still what it was.
     seat.standby = standby ?? seat.standby
-    // What a session met there counts more than a look that goes less far.
-    if (seen !== 'good' || !seat.struck) note(seat, seen, why)
+    // It drains, or is down, said a session: a look that goes less far doesn't know better yet.
+    const early = seen === 'good' && seat.struck && seat.health.state !== 'up'
+    if (!early) note(seat, seen, why)
   }
   const delayMs = () => (isUnsettled(seat.health) ? Math.min(intervalMs, UNSETTLED_MS) : intervalMs)
   // Not all of them at the same moment, unless somebody has to know.

@@ -85,7 +85,7 @@ export interface ClusterConfig {
 }
 
 export interface ListenerConfig {
-  bind: HostPort | { path: string; mode: number }
+  bind: HostPort | { path: string; mode: number } | { fd: number }
   /** Who has to say, by a PROXY header, whom they speak for; nobody else may connect then. */
   proxies: Networks | undefined
   /** How long a silent connection waits for a sign of life. */

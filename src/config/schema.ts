@@ -18,6 +18,7 @@ import {
   hostPort,
   isLoopback,
   keepalive,
+  listenAddress,
   roleName,
   timeout,
 } from './values.ts'
@@ -42,7 +43,7 @@ const certificateFiles = { cert_file: fileName, key_file: fileName }
 
 export const tcpListener = z
   .strictObject({
-    address: hostPort,
+    address: listenAddress,
     tls: z
       .strictObject({
         ...certificateFiles,
@@ -104,7 +105,9 @@ const fileKeys = z.strictObject({
     authentication_timeout: timeout.default(15_000),
     idle_timeout: timeout.optional(),
   }),
-  workers: z.union([z.int().min(1).max(64), z.literal('auto')], WORKERS).default(1),
+  workers: z
+    .union([z.int().min(1, WORKERS).max(64, WORKERS), z.literal('auto')], WORKERS)
+    .default(1),
   shutdown: section({ grace: duration.default(30_000) }),
   ops: section({ listen: hostPort.optional() }),
   log: section({ level: z.enum(['debug', 'info', 'warn', 'error']).default('info') }),
@@ -125,14 +128,23 @@ function section<Shape extends z.ZodRawShape>(shape: Shape) {
 }
 
 function checkTcpListener(
-  { address, tls, allow_plaintext }: { address: HostPort; tls?: unknown; allow_plaintext: boolean },
+  {
+    address,
+    tls,
+    allow_plaintext,
+  }: {
+    address: HostPort | { fd: number }
+    tls?: unknown
+    allow_plaintext: boolean
+  },
   context: z.RefinementCtx,
 ): void {
   const complain = complainer(context)
-  if (allow_plaintext && !isLoopback(address.host))
+  const where = 'fd' in address ? `what fd:${address.fd} is` : address.host
+  if (allow_plaintext && !isLoopback(where))
     complain(
       ['allow_plaintext'],
-      `a token must not cross a network in clear: ${address.host} is not loopback; set tls instead`,
+      `a token must not cross a network in clear: ${where} is not loopback; set tls instead`,
     )
   else if (tls === undefined && !allow_plaintext)
     complain(

@@ -46,6 +46,16 @@ export interface HostPort {
 /** `host:port` or `[::1]:port`. */
 export const hostPort = form('an address; write host:port, like 127.0.0.1:26257', parseHostPort)
 
+/** `host:port`, or `fd:3` and up: a socket that listens already, from whoever started the gate. */
+export const listenAddress = form(
+  'an address; write host:port, like 127.0.0.1:26257',
+  (text): HostPort | { fd: number } | undefined => {
+    if (!text.startsWith('fd:')) return parseHostPort(text)
+    const fd = Number(/^fd:(\d{1,3})$/.exec(text)?.[1])
+    return fd >= 3 ? { fd } : undefined
+  },
+)
+
 /** `host:port`, or the absolute path of a unix socket. */
 export const nodeAddress = form(
   "a node's address; write host:port or the path of its unix socket",

@@ -92,12 +92,13 @@ export function openIssuer(settings: IssuerSettings, get: Get, now: () => number
   const cache = openKeyCache(keyDocument, now)
 
   const endpoint = async (): Promise<string> => {
-    const { value } = await discovery.read().catch((thrown: unknown) => {
+    try {
+      const found = userinfoEndpoint((await discovery.read()).value.document)
+      if (found !== undefined) return found
+    } catch (thrown) {
       throw new Failure('userinfo_lookup_failed', { log: reason(thrown), cause: thrown })
-    })
-    const found = userinfoEndpoint(value.document)
-    if (found === undefined) throw new Failure('no_userinfo_endpoint')
-    return found
+    }
+    throw new Failure('no_userinfo_endpoint')
   }
 
   const isDue = () => (configured === undefined && discovery.isDue()) || latest?.isDue() === true

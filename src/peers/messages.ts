@@ -48,7 +48,10 @@ export type Answer =
   | { kind: 'failed'; code: FailureCode; log: string }
 
 /** TCP, or a unix socket. */
-export type Address = { host: string; port: number } | { path: string; mode: number }
+export type Address =
+  | { host: string; port: number }
+  | { path: string; mode: number }
+  | { fd: number }
 
 export type Metric =
   | { name: 'connection_opened' }

@@ -36,13 +36,14 @@ export function ownLink<Out, In>(): Link<Out, In> | undefined {
 
 function linkOf<Out, In>(worker: Worker): Link<Out, In> {
   let waiting = 0
+  const { process: child } = worker
   // Said by the process itself, or by the channel: without a listener it would end us.
   worker.on('error', () => undefined)
   return {
     get waiting() {
       return waiting
     },
-    pid: worker.process.pid,
+    pid: child.pid,
     send(message) {
       if (!worker.isConnected()) return
       waiting++
@@ -57,6 +58,6 @@ function linkOf<Out, In>(worker: Worker): Link<Out, In> {
       )
     },
     close: () => void worker.disconnect(),
-    kill: () => void worker.process.kill('SIGKILL'),
+    kill: () => void child.kill('SIGKILL'),
   }
 }

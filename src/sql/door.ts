@@ -86,7 +86,12 @@ export async function openDoor(parts: DoorParts): Promise<Door> {
   return {
     addresses: listeners.map(({ bound }) => bound),
     retire: stopListening,
-    drain: (why) => sessions.drain(why),
+    async drain(why) {
+      // Who comes to a socket of systemd's waits there for the next gate.
+      for (const [at, { bind }] of parts.listeners.entries())
+        if ('fd' in bind) void listeners[at]?.close()
+      await sessions.drain(why)
+    },
     cancel: (key) => void sessions.cancel(key),
     renew(terms) {
       entrances.renew(terms.listeners)

@@ -9,7 +9,8 @@ import type { Networks } from '../config/networks.ts'
 import { Failure } from '../failure.ts'
 import type { Logger } from '../telemetry/log.ts'
 
-export type Bind = { host: string; port: number } | { path: string; mode: number }
+/** A TCP address, a unix socket, or a socket that listens already. */
+export type Bind = { host: string; port: number } | { path: string; mode: number } | { fd: number }
 
 export interface Terms {
   bind: Bind
@@ -41,16 +42,16 @@ export async function listen(
   if ('path' in bind) await removeStale(bind.path)
   server.listen('path' in bind ? { path: bind.path } : bind)
   await once(server, 'listening').catch((error: Error) => {
-    const address = 'path' in bind ? bind.path : `${bind.host}:${bind.port}`
-    throw new Failure('cannot_listen', { values: { address, problem: error.message } })
+    const { message: problem } = error
+    throw new Failure('cannot_listen', { values: { address: nameOf(bind), problem } })
   })
   // Out of file descriptors: a connection is lost, the gate is not.
   server.on('error', (error) => log.error(`a connection could not be accepted: ${error.message}`))
   if ('path' in bind) await chmod(bind.path, bind.mode)
   const at = server.address()
-  const tcp = 'host' in bind && typeof at === 'object' && at !== null
+  const tcp = !('path' in bind) && typeof at === 'object' && at !== null
   return {
-    bound: tcp ? { host: bind.host, port: at.port } : bind,
+    bound: tcp ? { host: 'host' in bind ? bind.host : at.address, port: at.port } : bind,
     close: () => new Promise((resolve) => server.close(() => resolve())),
   }
 }
@@ -78,6 +79,11 @@ function fromProxies(
     toldMs = now()
     closed = 0
   }
+}
+
+function nameOf(bind: Bind): string {
+  if ('path' in bind) return bind.path
+  return 'fd' in bind ? `fd:${bind.fd}` : `${bind.host}:${bind.port}`
 }
 
 /** A socket file that nobody answers on is what a killed gate left behind. */

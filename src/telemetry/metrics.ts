@@ -61,7 +61,7 @@ function ofConnections(registry: Registry) {
   })
   const workers = new Gauge({
     name: 'postern_workers',
-    help: 'Worker processes that are open; 0 where the gate is one process.',
+    help: 'Worker processes that are open; 0 without any.',
     registers,
   })
   const ended = new Counter({

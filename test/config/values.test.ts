@@ -8,6 +8,7 @@ import {
   fileName,
   hostPort,
   isLoopback,
+  listenAddress,
   nodeAddress,
   timeout,
 } from '../../src/config/values.ts'
@@ -107,6 +108,18 @@ describe('addresses', () => {
     expect(read(nodeAddress, text)).toBe(
       `${quoted} is not a node's address; write host:port or the path of its unix socket`,
     )
+  })
+
+  test.each<[string, unknown]>([
+    ['fd:3', { fd: 3 }],
+    ['fd:127', { fd: 127 }],
+    ['127.0.0.1:1', { host: '127.0.0.1', port: 1 }],
+  ])('%j is one to listen on', (text, address) => {
+    expect(read(listenAddress, text)).toEqual(address)
+  })
+
+  test.each(['fd:', 'fd:2', 'fd:x', 'fd:1234', 'fd'])('%j is none to listen on', (text) => {
+    expect(read(listenAddress, text)).toContain('is not an address; write host:port')
   })
 
   test('a path is a node, and no listener', () => {

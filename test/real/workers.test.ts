@@ -86,9 +86,7 @@ describe('a gate of two workers', () => {
     for (const [worker, { client }] of sessions)
       if (worker === killed) expect(await client.next()).toBeUndefined()
       else await ask(client)
-    await expect
-      .poll(() => metric(gate, 'postern_workers'), { timeout: 15_000 })
-      .toBe(WORKERS)
+    await expect.poll(() => metric(gate, 'postern_workers'), { timeout: 15_000 }).toBe(WORKERS)
     expect(await metric(gate, 'postern_workers_ended_total{how="lost"}')).toBe(1)
     await onEachWorker(gate)
     const live = await Promise.all(clients.map(isLive))
