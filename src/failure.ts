@@ -219,8 +219,8 @@ export const FAILURES = {
 
 export type FailureCode = keyof typeof FAILURES
 
-/** A node's own SQLSTATEs after which the gate knows another way. */
-export const NODE_SAYS = { syntax: '42601' } as const
+/** A node's own SQLSTATEs that the gate goes by: what it asks otherwise, and what it doesn't ask again. */
+export const NODE_SAYS = { syntax: '42601', locked: '55P03', canceled: '57014' } as const
 
 export interface FailureParts {
   /** Fills the `{name}`s of the row's sentence. */

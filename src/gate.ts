@@ -4,11 +4,10 @@
  * process they are both here.
  */
 import { type Management, openManagement } from './cluster/management.ts'
-import { openPowers } from './cluster/powers.ts'
 import type { Config } from './config/config.ts'
 import type { Failure } from './failure.ts'
 import type { KeySource } from './identity/key_source.ts'
-import type { Issuer } from './issuers/issuer.ts'
+import type { Issuer, IssuerStatus } from './issuers/issuer.ts'
 import { type OpsDoor, openOps } from './ops/ops.ts'
 import { localPorts } from './peers/port.ts'
 import { type Door, openDoor } from './sql/door.ts'
@@ -96,17 +95,14 @@ export async function openGate(config: Config, surroundings: Surroundings): Prom
   }
 }
 
-/** The cluster with what is kept open for it: the management role's session, and what it tells of roles. */
+/** The cluster with what is kept open for it: the management role's sessions. */
 function openCluster(
   config: Config['cluster'],
   now: () => number,
 ): Cluster & { management: Management | undefined } {
   const { node } = config
   const management = config.management && openManagement(node, config.management)
-  // CockroachDB has none of PostgreSQL's attributes to ask for; by `forward` only tokens sign in.
-  const asks = node.dialect === 'postgresql' && node.signIn !== 'forward'
-  const powers = management && asks ? openPowers(management, now) : undefined
-  return { ...config, management, powers, ...openEnrolment(config, management, now) }
+  return { ...config, management, ...openEnrolment(config, management, now) }
 }
 
 /** One that is open for its userinfo alone has no keys to fetch. */
@@ -115,16 +111,29 @@ function keyIssuers({ issuers, trust }: Config['cluster']): Issuer[] {
   return [...issuers.values()].filter((issuer) => sources.has(issuer))
 }
 
+/** Whether its answers may be used for more than the login that asked for them. */
+function mayKeep({ fetches, fetchedMs = 0, freshUntilMs = 0 }: IssuerStatus): boolean {
+  return fetches.ok < 2 || freshUntilMs > fetchedMs
+}
+
+const MAY_NOT_KEEP =
+  'this issuer forbids keeping its keys, or says nothing of it: each token that names it fetches them; jwks_min_fresh: 5m in its issuer_options ends that'
+
 /** Keys are fetched before they are needed, from the start on; a new trouble is told once. */
 function watchIssuers(issuers: readonly Issuer[], metrics: Metrics, log: Logger) {
   metrics.watch(() => issuers.map((issuer) => issuer.status()))
   const told = new Map<string, string | undefined>()
+  const costly = new Set<string>()
   const look = () => {
     for (const each of issuers) {
       each.refreshAhead()
       const { issuer, lastError } = each.status()
       if (lastError !== undefined && lastError !== told.get(issuer)) log.warn({ issuer }, lastError)
       told.set(issuer, lastError)
+      if (!mayKeep(each.status()) && !costly.has(issuer)) {
+        costly.add(issuer)
+        log.warn({ issuer }, MAY_NOT_KEEP)
+      }
     }
   }
   look()

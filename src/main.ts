@@ -4,6 +4,9 @@ import { readFileSync } from 'node:fs'
 import { tmpdir, userInfo } from 'node:os'
 import { runCli } from './cli/cli.ts'
 
+// Names are resolved by threads, of which a dead name takes one for long; Node's four are soon gone.
+process.env.UV_THREADPOOL_SIZE ??= '16'
+
 const stop = new AbortController()
 const TWICE_MS = 1_000
 let askedMs = 0

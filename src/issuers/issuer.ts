@@ -15,7 +15,7 @@ import {
   parseDiscovery,
   userinfoEndpoint,
 } from './discovery.ts'
-import { type Ledger, openDocument, type PublishedDocument } from './document.ts'
+import { openDocument, openLedger, type PublishedDocument } from './document.ts'
 import type { Get } from './get.ts'
 import { openKeyCache, type PublishedKeys, parseKeys } from './key_cache.ts'
 import { fetchUserinfo } from './userinfo.ts'
@@ -67,10 +67,10 @@ type KeyDocument = PublishedDocument<PublishedKeys>
 /** @param now - milliseconds since the epoch. */
 export function openIssuer(settings: IssuerSettings, get: Get, now: () => number): Issuer {
   const { issuer } = settings
-  const ledger: Ledger = { ok: 0, failed: 0, lastMs: undefined }
-  const parts = { get: withBearer(settings, get), now, ledger }
+  const ledger = openLedger()
+  const shown = withBearer(settings, get)
   const open = <T>(url: string, parse: (body: string) => T) =>
-    openDocument({ ...settings, url, parse }, parts)
+    openDocument({ ...settings, url, parse }, { get: shown.get, now, ledger })
 
   const configured = settings.jwksUri === undefined ? undefined : open(settings.jwksUri, parseKeys)
   let latest: KeyDocument | undefined = configured
@@ -78,7 +78,9 @@ export function openIssuer(settings: IssuerSettings, get: Get, now: () => number
   const follow = (document: Discovery): KeyDocument => {
     if (configured !== undefined) return configured
     const uri = jwksUri(document)
-    if (latest?.url !== uri) latest = open(uri, parseKeys)
+    if (latest?.url === uri) return latest
+    if (ledger.failure?.url === latest?.url) ledger.failure = undefined
+    latest = open(uri, parseKeys)
     return latest
   }
   const discovery = open(discoveryUrl(issuer), (body) => {
@@ -100,8 +102,8 @@ export function openIssuer(settings: IssuerSettings, get: Get, now: () => number
       try {
         return await cache.find(kid)
       } catch (thrown) {
-        const log = `unable to fetch jwks: ${reason(thrown)}`
-        throw new Failure('jwks_unavailable', { log, cause: thrown })
+        const log = `unable to fetch jwks: ${without(shown.bearer(), reason(thrown))}`
+        throw new Failure('jwks_unavailable', { log })
       }
     },
     async userinfo(token, subject) {
@@ -109,7 +111,8 @@ export function openIssuer(settings: IssuerSettings, get: Get, now: () => number
         const endpoint = userinfoEndpoint((await discovery.read()).value.document)
         if (endpoint !== undefined) return await fetchUserinfo(endpoint, token, subject, get)
       } catch (thrown) {
-        throw new Failure('userinfo_lookup_failed', { log: reason(thrown), cause: thrown })
+        const log = without(token.reveal().trim(), without(shown.bearer(), reason(thrown)))
+        throw new Failure('userinfo_lookup_failed', { log })
       }
       throw new Failure('no_userinfo_endpoint')
     },
@@ -118,15 +121,15 @@ export function openIssuer(settings: IssuerSettings, get: Get, now: () => number
       if (isDue()) fetchDue().catch(() => {})
     },
     status() {
-      const { kept, failed } = latest?.state() ?? {}
-      const error = failed ?? discovery.state().failed
+      const kept = latest?.last()
+      const error = ledger.failure?.reason
       return {
         issuer,
         keys: kept?.value.keys.size ?? 0,
         fetchedMs: kept?.fetchedMs,
         freshUntilMs: kept?.freshUntilMs,
         lastFetchMs: ledger.lastMs,
-        lastError: error === undefined ? undefined : reason(error),
+        lastError: error && without(shown.bearer(), reason(error)),
         fetches: { ok: ledger.ok, failed: ledger.failed },
       }
     },
@@ -134,15 +137,24 @@ export function openIssuer(settings: IssuerSettings, get: Get, now: () => number
 }
 
 /** Some issuers show their keys only to callers that they know: a Kubernetes API server is one. */
-function withBearer({ issuer, jwksUri, bearerToken }: IssuerSettings, get: Get): Get {
-  if (bearerToken === undefined) return get
+function withBearer({ issuer, jwksUri, bearerToken }: IssuerSettings, get: Get) {
+  let last: string | undefined
+  if (bearerToken === undefined) return { get, bearer: () => last }
   const origins = [issuer, jwksUri].map(origin).filter((each) => each !== undefined)
-  return async (url, headers) => {
+  const asking: Get = async (url, headers) => {
     const asked = origin(url)
     if (asked === undefined || !origins.includes(asked)) return get(url, headers)
-    const authorization = `Bearer ${bearerToken().reveal().trim()}`
-    return get(url, { ...headers, authorization })
+    last = bearerToken().reveal().trim()
+    return get(url, { ...headers, authorization: `Bearer ${last}` })
   }
+  return { get: asking, bearer: () => last }
+}
+
+/** Who was shown a credential may say it again: in a redirect, a header, a document. (A host is in lower case.) */
+function without(credential: string | undefined, text: string): string {
+  if (credential === undefined || credential === '') return text
+  const written = credential.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
+  return text.replace(new RegExp(written, 'gi'), '[secret]')
 }
 
 /** Scheme, host and port. */

@@ -18,6 +18,7 @@ import type {
   Happening,
   Identity,
   Method,
+  Step,
 } from '../telemetry/events.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Report as Said } from '../wire/server_messages.ts'
@@ -49,6 +50,7 @@ export class Report {
   #method: Method = 'jwt_token'
   #audiences: readonly string[] = []
   #identity: Identity | undefined
+  #step: Step | '' = ''
 
   constructor(socket: Socket, observers: Observers) {
     this.#observers = observers
@@ -94,6 +96,11 @@ export class Report {
     this.#count({ name: 'token', result: this.token.remembered ? 'remembered' : 'verified' })
   }
 
+  /** What comes next on the cluster. */
+  at(step: Step): void {
+    this.#step = step
+  }
+
   /** Told before it is done: a user is about to be made. */
   creating(RoleName: string, Source: string): void {
     this.#audit({ EventType: 'create_role', RoleName, Source })
@@ -110,6 +117,7 @@ export class Report {
   }
 
   granted({ role }: Grant): void {
+    this.#step = ''
     this.#decide('granted', { Failure: '', Why: '', Detail: '', Role: role })
   }
 
@@ -188,6 +196,7 @@ export class Report {
       EventType: 'login_decision',
       Result,
       ...what,
+      Step: this.#step,
       Replication: this.#replication,
       Tls: this.#tls,
       Token: this.token,

@@ -6,11 +6,9 @@
 import type { Socket } from 'node:net'
 import { connect, type NodeSession } from '../cluster/connect.ts'
 import type { Node } from '../cluster/node.ts'
-import type { Powers } from '../cluster/powers.ts'
 import { asFailure, Failure } from '../failure.ts'
 import { Leg, LegEnded } from '../leg.ts'
 import type { ToPrimary } from '../peers/messages.ts'
-import type { Grant } from '../policy/decide.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Challenge } from '../wire/oauthbearer.ts'
 import { AUTHENTICATION_OK, backendKeyData, errorResponse } from '../wire/server_messages.ts'
@@ -22,7 +20,6 @@ import { type Entrance, handshake } from './handshake.ts'
 import { identify, type Way } from './identify.ts'
 import { type Ended, Relay } from './relay.ts'
 import { Report } from './report.ts'
-import { within } from './within.ts'
 
 /** A cluster as the door sees it: whom it believes, whom it lets in, where it is. */
 export interface Cluster extends Way, Enrolment {
@@ -30,8 +27,6 @@ export interface Cluster extends Way, Enrolment {
   /** PostgreSQL 18's own way to give a token, where it is offered. */
   oauthbearer: (Way & { challenge: Challenge }) | undefined
   node: Node
-  /** Tells of roles that may do more than a user, where there is a management role to ask. */
-  powers: Powers | undefined
 }
 
 /** What a session is handed by its door. */
@@ -93,27 +88,12 @@ async function admit(
   const asked = readAsk(startup, cluster.node)
   report.asked(asked.ask)
   const { grant, token } = await identify(client, asked, report, { ...parts, signal })
-  await within(signal, withholdPowers(grant, cluster))
-  await within(signal, cluster.enrol(grant, token, report))
+  await cluster.enrol(grant, token, report, signal)
   report.granted(grant)
   const parameters = { ...asked, remoteAddress: report.remoteAddress }
   // The token dies here, unless the node is to judge it again.
   const leave = cluster.node.signIn === 'forward' ? { ...grant, token } : grant
   return await connect(leave, cluster.node, parameters, signal)
-}
-
-/** A role that is, or inherits, a superuser and its kin is not to be had for a token. */
-async function withholdPowers({ role }: Grant, { powers, rules }: Cluster): Promise<void> {
-  if (powers === undefined || rules.allowRoles.has(role)) return
-  const held = await powers.of(role).catch((thrown: unknown) => {
-    const { message, log = '' } = asFailure(thrown)
-    throw new Failure('node_signin_failed', { log: `the management role: ${message}; ${log}` })
-  })
-  if (held.length === 0) return
-  throw new Failure('invalid_identity', {
-    detail: `cannot use JWT auth to login to a reserved user ${role}`,
-    log: `the role has ${held.join(', ')}; name it in allow_roles if a token is to be enough`,
-  })
 }
 
 /** The session itself, from the node's greeting to the end of either side. */
