@@ -4,7 +4,6 @@
  * Rule: what a login uses stays open until the login has ended.
  */
 import { openManagement } from './cluster/management.ts'
-import { openPowers } from './cluster/powers.ts'
 import { openWatchedNodes, type Watchers } from './cluster/watched_nodes.ts'
 import type { ClusterConfig, Config } from './config/config.ts'
 import type { Issuers } from './issuers/issuers.ts'
@@ -48,17 +47,14 @@ interface OpenCluster extends Cluster {
   retire(kept?: Issuers): void
 }
 
-/** The cluster with what is kept open for it: its nodes, the management role's session, what that tells of roles. */
+/** The cluster with what is kept open for it: its nodes, the management role's sessions. */
 function openCluster(config: ClusterConfig, now: () => number, watchers: Watchers): OpenCluster {
-  const { dialect, signIn, issuers } = config
+  const { issuers } = config
   const nodes = openWatchedNodes(config, watchers)
   const management = config.management && openManagement(nodes, config.management)
-  // CockroachDB has none of PostgreSQL's attributes to ask for; by `forward` only tokens sign in.
-  const asks = dialect === 'postgresql' && signIn !== 'forward'
   return {
     ...config,
     nodes,
-    powers: management && asks ? openPowers(management, now) : undefined,
     ...openEnrolment(config, management, now),
     ...openUse((kept) => {
       for (const [name, issuer] of issuers) if (kept?.get(name) !== issuer) issuer.close()

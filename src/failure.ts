@@ -280,12 +280,14 @@ export type FailureCode = keyof typeof FAILURES
 /** What a client is told while its session goes on; no failure. */
 export const TOKEN_EXPIRES_SOON = '01000'
 
-/** A node's own SQLSTATEs after which the gate knows another way. */
+/** A node's own SQLSTATEs that the gate goes by: what it asks otherwise, elsewhere, or not again. */
 export const NODE_SAYS = {
   syntax: '42601',
   shuttingDown: '57P01',
   crashed: '57P02',
   notNow: '57P03',
+  locked: '55P03',
+  canceled: '57014',
 } as const
 
 /** HTTP statuses of a node's health page. */

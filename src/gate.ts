@@ -8,7 +8,7 @@ import { isDeepStrictEqual } from 'node:util'
 import type { ClusterConfig, Config } from './config/config.ts'
 import { asFailure, type Failure } from './failure.ts'
 import type { KeySource } from './identity/key_source.ts'
-import type { Issuer } from './issuers/issuer.ts'
+import type { Issuer, IssuerStatus } from './issuers/issuer.ts'
 import { openOps } from './ops/ops.ts'
 import type { ToPrimary, ToWorker } from './peers/messages.ts'
 import type { Link } from './peers/processes.ts'
@@ -208,16 +208,29 @@ function keyIssuers({ issuers, trust }: ClusterConfig): Issuer[] {
   return [...issuers.values()].filter((issuer) => sources.has(issuer))
 }
 
+/** Whether its answers may be used for more than the login that asked for them. */
+function mayKeep({ fetches, fetchedMs = 0, freshUntilMs = 0 }: IssuerStatus): boolean {
+  return fetches.ok < 2 || freshUntilMs > fetchedMs
+}
+
+const MAY_NOT_KEEP =
+  'this issuer forbids keeping its keys, or says nothing of it: each token that names it fetches them; jwks_min_fresh: 5m in its issuer_options ends that'
+
 /** Keys are fetched before they are needed, from the start on; a new trouble is told once. */
 function watchIssuers(issuers: () => readonly Issuer[], metrics: Metrics, log: Logger) {
   metrics.watch(() => issuers().map((issuer) => issuer.status()))
   const told = new Map<string, string | undefined>()
+  const costly = new Set<string>()
   const look = () => {
     for (const each of issuers()) {
       each.refreshAhead()
       const { issuer, lastError } = each.status()
       if (lastError !== undefined && lastError !== told.get(issuer)) log.warn({ issuer }, lastError)
       told.set(issuer, lastError)
+      if (!mayKeep(each.status()) && !costly.has(issuer)) {
+        costly.add(issuer)
+        log.warn({ issuer }, MAY_NOT_KEEP)
+      }
     }
   }
   look()

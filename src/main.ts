@@ -6,6 +6,9 @@ import { runCli } from './cli/cli.ts'
 import type { ToPrimary, ToWorker } from './peers/messages.ts'
 import { ownLink } from './peers/processes.ts'
 
+// Names are resolved by threads, of which a dead name takes one for long; Node's four are soon gone.
+process.env.UV_THREADPOOL_SIZE ??= '16'
+
 const stop = new AbortController()
 const TWICE_MS = 1_000
 let askedMs = 0

@@ -8,7 +8,7 @@ import { membersOf, nodeOf } from '../cluster/nodes.ts'
 import { type Block, setup } from '../cluster/setup.ts'
 import { Failure } from '../failure.ts'
 import { oneCluster, readConfig } from './serve.ts'
-import { bold, type World } from './terminal.ts'
+import { bold, printable, type World } from './terminal.ts'
 
 export interface SetupOptions {
   config: string
@@ -76,11 +76,6 @@ const MARKS = { ok: '✓', bad: '✗', warning: '!', unchecked: '–' }
 const NAME_WIDTH = 13
 
 function told({ mark, name, says, todo }: Check): string {
-  const hint = todo === undefined ? '' : `  hint: ${todo}\n`
-  // Names in it are other people's: a terminal must not obey them.
-  return printable(`${MARKS[mark]} ${name.padEnd(NAME_WIDTH)} ${says}\n${hint}`)
-}
-
-function printable(text: string): string {
-  return text.replace(/[^\P{Cc}\n]/gu, '\ufffd')
+  const hint = todo === undefined ? '' : `  hint: ${printable(todo)}\n`
+  return `${MARKS[mark]} ${name.padEnd(NAME_WIDTH)} ${printable(says)}\n${hint}`
 }

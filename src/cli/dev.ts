@@ -140,6 +140,10 @@ ${bold(world, 'A fresh token')} (this one is good for an hour):
 
 PGPASSWORD=$(${command(world)} token --sub maxroach${flags})
 
+${bold(world, 'Why a token is refused')} (paste one, or pipe it in):
+
+${command(world)} explain --config ${word(files.config)}
+
 CA certificate   ${files.caFile}
 Configuration    ${files.config}
 Log and audit    ${join(dir, 'postern.log')}, ${join(dir, 'audit.log')}

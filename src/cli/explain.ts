@@ -5,6 +5,7 @@
  */
 import { createReadStream } from 'node:fs'
 import { resolve } from 'node:path'
+import { whyNotMade } from '../cluster/provisioning.ts'
 import { type Inspected, inspectConfig } from '../config/config.ts'
 import { asFailure, Failure } from '../failure.ts'
 import { type Findings, noteRoles } from '../identity/findings.ts'
@@ -37,7 +38,8 @@ export interface ExplainOptions {
 
 const CONFIG_FILE = 'postern.yaml'
 const NOT_ASKED =
-  'the node was not asked: whether the role exists, and what powers it has, shows at the sign-in'
+  'the node was not asked: which roles are there, and what powers they have, shows at the sign-in'
+const SO_FAR = 'granted, as far as can be seen here:'
 const OTHER_SETTINGS =
   'the settings shown are those of the file now; the gate judged by those that it had then'
 
@@ -74,7 +76,18 @@ async function judged(options: ExplainOptions, world: World): Promise<Explained>
   const notes = assumed
     ? [`--user was left out, so it was judged for ${login.User}, the first of ${users}`]
     : []
-  return { login, settings, notes: login.Result === 'granted' ? [...notes, NOT_ASKED] : notes }
+  if (login.Result === 'refused') return { login, settings, notes }
+  return { login, settings, notes: [...doubts(login, settings), ...notes, NOT_ASKED] }
+}
+
+/** Where the gate may still refuse, by the same settings. */
+function doubts({ User, Token }: Login, { authorization, provisioning }: Settings): string[] {
+  const unknown = authorization !== undefined && Token.groups === undefined
+  const notMade = provisioning && whyNotMade(User, provisioning)
+  return [
+    ...(unknown ? [`${SO_FAR} the token names no groups, so the issuer's userinfo decides`] : []),
+    ...(notMade ? [`${SO_FAR} if the role is not there, it will not be made: ${notMade}`] : []),
+  ]
 }
 
 /** As the session does it: who is it, may it, and what becomes of its groups. */
@@ -90,6 +103,7 @@ async function judge(
     Failure: '',
     Why: '',
     Detail: '',
+    Step: '',
     Role: '',
     User: trust.foldCase ? normalizeUsername(user ?? '') : (user ?? ''),
     Method: oauthbearer ? 'oauthbearer' : 'jwt_token',
@@ -100,7 +114,7 @@ async function judge(
   }
   try {
     checkName(login.User)
-    const principal = await authenticate(token, trust, nowMs, found)
+    const principal = await authenticate(token, trust, () => nowMs, found)
     if (user === undefined) login.User = principal.users[0] ?? ''
     checkName(login.User)
     const { groups } = principal
@@ -133,12 +147,13 @@ function refuse(login: Login, failure: Failure): void {
 async function recorded(id: string, options: ExplainOptions, world: World): Promise<Explained> {
   const { audit, config } = options
   if (audit === undefined) throw wrong('--request-id needs --audit: the file of the audit stream')
+  const file = audit === '-' ? 'standard input' : audit
   const login = await findLogin(openAudit(audit, world), id).catch((thrown: unknown) => {
-    throw unreadable(audit, (thrown as Error).message)
+    throw unreadable(file, (thrown as Error).message)
   })
-  if (login === undefined) throw unreadable(audit, `no login in it has the request id ${id}`)
+  if (login === undefined) throw wrong(`${file}: no login in it has the request id ${id}`)
   if (login.Method === 'passthrough')
-    throw unreadable(audit, `the login ${id} brought no token: the node itself judged it`)
+    throw wrong(`${file}: the login ${id} brought no token: the node itself judged it`)
   if (config === undefined) return { login, settings: undefined, notes: [] }
   const settings = settingsOf(
     config,
@@ -160,11 +175,15 @@ function settingsOf(
 ): Settings {
   const inspected = inspectConfig(file, readText(file, world), outsideOf(world))
   const cluster = oneCluster(inspected.config, name)
+  const { authorization, dialect } = cluster
   const way = oauthbearer ? cluster.oauthbearer : cluster
   if (way === undefined)
     throw wrong(`${file} does not offer it: set server.oauthbearer_authentication.enabled: true`)
   const { trust, rules } = way
-  return { trust, rules, authorization: cluster.authorization, map: mapOf(cluster.name, inspected) }
+  const { ownRoles } = cluster.rules
+  const made = { roles: authorization?.roles ?? [], ownRoles, dialect }
+  const provisioning = cluster.provisioning ? made : undefined
+  return { trust, rules, authorization, provisioning, map: mapOf(cluster.name, inspected) }
 }
 
 function mapOf(cluster: string, { file }: Inspected): string {

@@ -2,7 +2,8 @@
  * What to do about a refusal: the next step, one row a failure, with the setting to change and the value
  * to give it. docs/failures.md says the same without the values.
  */
-import { FAILURES, type FailureCode, type FailureRow } from '../failure.ts'
+import { MAY_BE_GROUP, RESERVED } from '../cluster/provisioning.ts'
+import { FAILURES, type FailureCode, type FailureRow, NODE_SAYS } from '../failure.ts'
 import { quoted } from '../identity/quoted.ts'
 import {
   type CheckName,
@@ -10,6 +11,7 @@ import {
   failureOf,
   isCode,
   type Login,
+  parted,
   type Settings,
 } from './explanation_login.ts'
 import { list, settingsOf, span } from './explanation_says.ts'
@@ -50,16 +52,26 @@ const ADVICE: Partial<Record<FailureCode, Advice>> = {
   replication_refused: ({ User }) => `Name ${quoted(User)} in replication_roles.`,
   empty_group_list: () =>
     'Have the issuer put the user into a group; server.jwt_authentication.authorization.empty_groups: allow lets in who is in none.',
-  userinfo_lookup_failed: () =>
-    "Have the issuer put the groups into the token, or let the gate reach the issuer's userinfo endpoint.",
+  userinfo_lookup_failed: userinfo,
   no_userinfo_endpoint: ({ Token }) =>
     `Have the issuer put the groups into the token: ${Token.issuer ?? 'it'} publishes no userinfo endpoint.`,
+  role_sync_failed: ({ Why }) => (HELD.test(Why) ? AGAIN : RIGHTS),
+  provisioning_failed: provisioning,
+  node_unreachable: () => DOCTOR,
+  node_signin_failed: () => DOCTOR,
   role_refused: ({ User }) =>
     `Let postern cluster doctor --role ${quoted(User)} say what the node lacks: the role, its leave to log in, or a rule that lets the gate in.`,
   password_authentication_failed: () => 'Give the token as the password: it was empty.',
   name_too_long: () =>
     'Let server.identity_map.configuration map the name to one of at most 63 bytes.',
 }
+
+const RIGHTS =
+  'Give the management role the rights that postern cluster setup prints for it on this cluster.'
+const HELD = new RegExp(`: (?:${NODE_SAYS.locked}|${NODE_SAYS.canceled}): |all the time;`)
+const AGAIN =
+  'Sign in again; if it stays so, see in pg_locks of the node who holds the roles in an open transaction.'
+const DOCTOR = 'Let postern cluster doctor say what the node lacks.'
 
 const ABOUT_TOKEN: Partial<Record<CheckName, Advice>> = {
   header: ({ Token }) =>
@@ -162,4 +174,32 @@ function audience({ Token, AcceptedAudiences, Method }: Login): string {
   return own.length === 0
     ? `${ask}.`
     : `${ask}; if ${list(own)} is this cluster, add it to ${setting}.`
+}
+
+function userinfo({ Why }: Login): string {
+  const { reason } = parted(Why)
+  const [, way] = USERINFO.find(([cause]) => cause.test(reason)) ?? []
+  return `Have the issuer put the groups into the token, or ${way ?? ELSEWHERE}.`
+}
+
+const ELSEWHERE = 'have its userinfo endpoint answer as OpenID Connect Core 5.3 says'
+const USERINFO: readonly [cause: RegExp, way: string][] = [
+  [
+    /^GET \S+ returned 40[13]/,
+    'have the client get a token that its userinfo endpoint takes, with the scope openid',
+  ],
+  [/^GET /, 'see why it answers so'],
+  [
+    /^Get "/,
+    'let this machine reach it by HTTPS; server.jwt_authentication.issuers.custom_ca trusts an authority of your own, client.timeout gives it more time, HTTPS_PROXY names a proxy',
+  ],
+  [/about another subject/, 'have its userinfo endpoint tell of the subject of the token'],
+  [/signed userinfo/, 'have its userinfo endpoint answer in JSON that is not signed'],
+]
+
+/** What is never made may be there all the same. */
+function provisioning({ Why, User }: Login): string {
+  if (!Why.endsWith(MAY_BE_GROUP) && !Why.endsWith(RESERVED)) return RIGHTS
+  const other = Why.endsWith(RESERVED) ? 'is not reserved' : 'authorization.roles does not match'
+  return `Make the role ${quoted(User)} by hand, or let server.identity_map.configuration map the name to one that ${other}.`
 }

@@ -50,10 +50,12 @@ function usersOf(
 }
 
 export function groupLines({ login: { Token }, settings }: View): string[] {
-  const { groups = [], groupCount = 0, roles } = Token
+  const { groups = [], groupCount = 0, roles, left = [] } = Token
   if (roles === undefined) return groups.length === 0 ? [] : [groups.join(', ')]
   const lines = groups.map((group) => {
     if (roles.includes(group)) return `✓ ${group}`
+    const told = left.find((each) => each.startsWith(`${group}: `))
+    if (told !== undefined) return `· ${told}`
     const why = settings === undefined ? '' : `: ${whyNot(group, settings)}`
     return `· ${group}${why}`
   })

@@ -3,12 +3,13 @@
  * which of the gate's checks made it.
  * Rule: the decision is read here, never made again.
  */
+import type { ProvisioningRules } from '../cluster/provisioning.ts'
 import { FAILURES, type FailureCode } from '../failure.ts'
 import type { Findings } from '../identity/findings.ts'
 import type { Trust } from '../identity/trust.ts'
 import type { Rules } from '../policy/decide.ts'
 import type { Authorization } from '../policy/groups.ts'
-import type { Method } from '../telemetry/events.ts'
+import type { Method, Step } from '../telemetry/events.ts'
 
 /** The parts of a `login_decision` that an explanation rests on, and what became of the login then. */
 export interface Login {
@@ -18,6 +19,8 @@ export interface Login {
   Why: string
   /** What of it the client reads as DETAIL. */
   Detail: string
+  /** What was under way on the cluster when it was refused. */
+  Step: Step | ''
   Role: string
   /** Who the client asked to be; empty where nobody was asked for. */
   User: string
@@ -36,6 +39,8 @@ export interface Settings {
   trust: Trust
   rules: Rules
   authorization: Authorization | undefined
+  /** Where a user who is not there is made. */
+  provisioning: ProvisioningRules | undefined
   /** `server.identity_map.configuration`, as it is written. */
   map: string
 }
@@ -91,14 +96,13 @@ export function decidingCheck(login: Login): CheckName | undefined {
   const failure = failureOf(login)
   if (failure === undefined) return undefined
   if (login.Failure === '') return 'node'
+  if (login.Step !== '') return login.Step
   if (failure.code === 'invalid_token') return ofInvalidToken(login)
   if (failure.code === 'invalid_principal') return ofInvalidPrincipal(login)
-  if (failure.code === 'invalid_identity') return POWERS.test(failure.why) ? 'powers' : 'reserved'
   return (isCode(failure.code) && DECIDED_BY[failure.code]) || whereItEnded(login)
 }
 
 export const NO_TIME = 'is not a time in seconds'
-const POWERS = /; the role has .*; name it in allow_roles if a token is to be enough$/
 
 const DECIDED_BY: Partial<Record<FailureCode, CheckName>> = {
   jwt_not_enabled: 'enabled',
@@ -107,14 +111,11 @@ const DECIDED_BY: Partial<Record<FailureCode, CheckName>> = {
   missing_claim: 'claim',
   failed_to_extract_claim: 'claim',
   invalid_claim_value: 'claim',
+  invalid_identity: 'reserved',
   invalid_audience: 'audience',
   insufficient_scope: 'scope',
   replication_refused: 'replication',
-  provisioning_failed: 'provisioning',
-  userinfo_lookup_failed: 'groups',
-  no_userinfo_endpoint: 'groups',
   empty_group_list: 'groups',
-  role_sync_failed: 'groups',
   token_required: 'client',
   not_a_token: 'client',
   bearer_token_required: 'client',
@@ -135,9 +136,7 @@ function ofInvalidPrincipal({ Token }: Login): CheckName {
   return Token.mapped && Token.userCount === 0 ? 'map' : 'user'
 }
 
-/** A login may end at any check: its time is over, the gate closes, the node can't be asked. */
+/** A login may end at any wait, because its time is over or the gate closes: for the token, for the keys. */
 function whereItEnded({ Token }: Login): CheckName {
-  if (Token.digest === undefined) return 'client'
-  if (!Token.verified) return 'key'
-  return Token.groups === undefined ? 'powers' : 'groups'
+  return Token.digest === undefined ? 'client' : 'key'
 }

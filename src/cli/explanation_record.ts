@@ -5,6 +5,7 @@
  */
 import { Buffer } from 'node:buffer'
 import type { Findings } from '../identity/findings.ts'
+import type { Step } from '../telemetry/events.ts'
 import type { Login } from './explanation_login.ts'
 
 /** An event is shorter by far; the rest of a longer line is not looked at. */
@@ -62,6 +63,7 @@ function parse(line: string): Members | undefined {
 }
 
 const METHODS = ['jwt_token', 'oauthbearer', 'passthrough'] as const
+const STEPS: readonly Step[] = ['powers', 'provisioning', 'groups']
 
 function readLogin(event: Members): Login {
   return {
@@ -69,6 +71,7 @@ function readLogin(event: Members): Login {
     Failure: text(event.Failure),
     Why: text(event.Why),
     Detail: text(event.Detail),
+    Step: STEPS.find((step) => step === event.Step) ?? '',
     Role: text(event.Role),
     User: text(event.User),
     Method: METHODS.find((method) => method === event.Method) ?? 'jwt_token',
@@ -111,6 +114,7 @@ function readFindings(token: Members): Findings {
     groupCount: number(token.groupCount),
     roles: texts(token.roles),
     roleCount: number(token.roleCount),
+    left: texts(token.left),
   }
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined))
 }

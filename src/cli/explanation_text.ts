@@ -6,7 +6,7 @@ import { FAILURES } from '../failure.ts'
 import type { Check } from './explanation.ts'
 import { failureOf, isCode, type Login, parted } from './explanation_login.ts'
 import { instant } from './explanation_says.ts'
-import { bold, type World } from './terminal.ts'
+import { bold, printable, type World } from './terminal.ts'
 
 export interface Explanation {
   login: Login
@@ -65,11 +65,6 @@ export function toJson({ login, checks, todo, notes }: Explanation): string {
   const clean = (_key: string, value: unknown) =>
     typeof value === 'string' ? printable(value) : value
   return `${JSON.stringify(all, clean, 2)}\n`
-}
-
-/** Controls, turns of direction, and what is not seen at all. */
-function printable(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '\ufffd')
 }
 
 /** Lines break between words; what is longer than a line stays whole, to be copied. */

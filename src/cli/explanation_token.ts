@@ -8,9 +8,10 @@ import { Secret } from '../secret.ts'
 import { PASSWORD_BYTES_MAX } from '../wire/client_messages.ts'
 import type { Input, World } from './terminal.ts'
 
-const PROMPT = 'Paste the token (it is not shown), then press Ctrl-D: '
+const PROMPT = 'Paste the token (it is not shown), then press Enter: '
 const CTRL_C = 0x03
 const CTRL_D = 0x04
+const ENTER = [0x0d, 0x0a]
 
 /** @throws Failure `usage` */
 export async function readToken(world: World): Promise<Secret> {
@@ -18,6 +19,8 @@ export async function readToken(world: World): Promise<Secret> {
   const text = (input.isTTY ? await pasted(input, world) : await piped(input, world)).trim()
   if (text === '')
     throw unusable('no token came on standard input; try: postern explain < token.txt')
+  if (/^(?:Authorization:\s*)?Bearer\s/i.test(text))
+    throw unusable('give the token alone, without "Bearer" before it')
   if (/\s/.test(text))
     throw unusable('what came on standard input is several words or lines; a token is one word')
   if (/^(?:PGPASSWORD|TOKEN)=/.test(text))
@@ -43,7 +46,10 @@ async function pasted(input: Input, world: World): Promise<string> {
 
 function endOfKeys(chunk: Buffer): number {
   if (chunk.includes(CTRL_C)) throw stopped()
-  return chunk.indexOf(CTRL_D)
+  const end = chunk.indexOf(CTRL_D)
+  if (end >= 0) return end
+  // What was pasted may have a line break inside: what comes behind it is not to be left to the shell.
+  return ENTER.includes(chunk.at(-1) ?? 0) ? chunk.length - 1 : -1
 }
 
 /** @param end - where in a chunk the input is over, or -1. */

@@ -52,6 +52,14 @@ export function bold(world: World, text: string): string {
   return world.stdout.isTTY && world.env('NO_COLOR') === undefined ? `\x1b[1m${text}\x1b[22m` : text
 }
 
+/**
+ * Other people's names, for a terminal that must not obey them: without controls (line breaks are
+ * some), turns of direction, and what is not seen at all.
+ */
+export function printable(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '\ufffd')
+}
+
 /** Resolves when the user, or the system, wants us to end. */
 export function stopped(world: World): Promise<void> {
   if (world.stop.aborted) return Promise.resolve()

@@ -7,7 +7,7 @@ import type { Check } from './doctor.ts'
 import { decidingRule, type HostRule, identFits } from './host_rules.ts'
 import type { Node } from './node.ts'
 import { identifier, literal } from './paste.ts'
-import { HELD, POWER_COLUMNS, POWER_NAMES } from './powers.ts'
+import { holding, POWER_NAMES, powerColumns, powersIn } from './powers.ts'
 import type { Row } from './query.ts'
 import { wordsOf } from './refusals.ts'
 import { GROUP, IDENT_MAP } from './setup.ts'
@@ -42,12 +42,12 @@ export async function examine(ask: Ask, looking: Looking): Promise<Findings> {
   )
   const version = Number(server?.['number'])
   const checks: Check[] = [ok('version', `PostgreSQL ${server?.['name']}`)]
-  const members = await ask(MEMBERS)
+  const members = await lookAtMembers(ask, looking.role)
   const [group] = await ask(
     `SELECT rolcanlogin AS login FROM pg_roles WHERE rolname = ${literal(GROUP)}`,
   )
   checks.push(groupCheck(group), ...(group === undefined ? [] : [membersCheck(members)]))
-  const role = looking.role ?? members.find(isProbe)?.['name'] ?? undefined
+  const role = looking.role ?? members.probe
   if (looking.role !== undefined) checks.push(await roleCheck(ask, looking.role, members))
   if (looking.node.signIn === 'certificate') checks.push(await caCheck(ask))
   const rules = await attempt('pg_hba.conf', looking.management, 'pg_hba_file_rules', async () =>
@@ -57,23 +57,58 @@ export async function examine(ask: Ask, looking: Looking): Promise<Findings> {
     looking.node.signIn === 'peer' ? [await identCheck(ask, looking, role, version)] : []
   checks.push(rules, ...names)
   const filesFit = rules.mark === 'ok' && names.every(({ mark }) => mark === 'ok')
-  const isMember = role === undefined || members.some(({ name }) => name === role)
+  const isMember = looking.role === undefined || members.hasRole
   return { checks, role, filesFit: filesFit && isMember && group !== undefined }
 }
 
-/**
- * Members of the group, however far, and what makes one dangerous. The management role is one where it
- * makes users, and nobody else gets in as it.
- */
-const MEMBERS = `
-  WITH RECURSIVE member AS (
-    SELECT member FROM pg_auth_members WHERE roleid = to_regrole(${literal(identifier(GROUP))})
-    UNION SELECT m.member FROM pg_auth_members m JOIN member ON m.roleid = member.member
-  )
-  SELECT role.rolname AS name, role.rolcanlogin AS login, ${POWER_COLUMNS}
-  FROM pg_roles role JOIN member ON role.oid = member.member ${HELD}
-  WHERE role.rolname <> current_user
-  GROUP BY role.oid, role.rolname, role.rolcanlogin ORDER BY role.rolname`
+/** The members of the group, however far. */
+interface Members {
+  able: number
+  /** The first few with more than a user's rights, each with them, and how many there are. */
+  strong: { names: string[]; count: number }
+  /** An ordinary one. */
+  probe: string | undefined
+  /** The role that was named is one of them. */
+  hasRole: boolean
+}
+
+const NAMES_SHOWN_MAX = 5
+
+async function lookAtMembers(ask: Ask, role: string | undefined): Promise<Members> {
+  const named = literal(role ?? '')
+  const [row] = await ask(`WITH ${MEMBER}
+    SELECT count(*) FILTER (WHERE login) AS able, count(*) FILTER (WHERE ${IS_STRONG}) AS strong,
+      min(name) FILTER (WHERE login AND NOT ${IS_STRONG}) AS probe,
+      coalesce(bool_or(name = ${named}), false) AS has_role
+    FROM member`)
+  const count = Number(row?.['strong'])
+  const first =
+    count === 0
+      ? []
+      : await ask(`WITH ${MEMBER}
+    SELECT * FROM member WHERE ${IS_STRONG} ORDER BY name LIMIT ${NAMES_SHOWN_MAX}`)
+  return {
+    able: Number(row?.['able']),
+    strong: {
+      names: first.map((each) => `${each['name']} (${powersIn(each).join(', ')})`),
+      count,
+    },
+    probe: row?.['probe'] ?? undefined,
+    hasRole: row?.['has_role'] === 't',
+  }
+}
+
+/** The management role is one of them where it makes users, and nobody else gets in as it. */
+const MEMBER = `member AS (
+    SELECT role.rolname::text COLLATE "C" AS name, role.rolcanlogin AS login, ${powerColumns()}
+    FROM ${holding(`
+      WITH RECURSIVE below(oid) AS (
+        SELECT member FROM pg_auth_members WHERE roleid = to_regrole(${literal(identifier(GROUP))})
+        UNION SELECT m.member FROM pg_auth_members m JOIN below ON m.roleid = below.oid
+      ) SELECT oid FROM below`)}
+    WHERE role.rolname <> current_user GROUP BY role.rolname, role.rolcanlogin
+  )`
+const IS_STRONG = `(${POWER_NAMES.join(' OR ')})`
 
 const RULES = `
   SELECT line_number AS line, type, to_json(database) AS databases, to_json(user_name) AS users,
@@ -98,29 +133,25 @@ function groupCheck(group: Row | undefined): Check {
   return ok(name, `${GROUP} is there, and nobody logs in as it`)
 }
 
-function membersCheck(members: Row[]): Check {
+function membersCheck({ able, strong }: Members): Check {
   const name = 'members'
-  const able = members.filter(({ login }) => login === 't')
-  if (able.length === 0)
+  if (able === 0)
     return bad(
       name,
       `no member of ${GROUP} may log in, so nobody can be let in`,
       `CREATE ROLE maxroach LOGIN IN ROLE ${GROUP}, or GRANT ${GROUP} TO a role that is there`,
     )
-  const strong = members.flatMap((member) => {
-    const powers = POWER_NAMES.filter((power) => member[power] === 't')
-    return powers.length === 0 ? [] : [`${member['name']} (${powers.join(', ')})`]
-  })
-  if (strong.length > 0)
+  const rest = strong.count - strong.names.length
+  if (strong.count > 0)
     return bad(
       name,
-      `of ${GROUP} are too powerful to be had for a token: ${few(strong)}`,
+      `of ${GROUP} are too powerful to be had for a token: ${strong.names.join(', ')}${rest > 0 ? ` and ${rest} more` : ''}`,
       `REVOKE ${GROUP} FROM each, or take its power away (ALTER ROLE … NOSUPERUSER NOREPLICATION …)`,
     )
-  return ok(name, `${able.length} of ${GROUP}, none with more than a user's rights`)
+  return ok(name, `${able} of ${GROUP}, none with more than a user's rights`)
 }
 
-async function roleCheck(ask: Ask, role: string, members: Row[]): Promise<Check> {
+async function roleCheck(ask: Ask, role: string, members: Members): Promise<Check> {
   const name = 'role'
   const quoted = identifier(role)
   const [found] = await ask(
@@ -130,14 +161,9 @@ async function roleCheck(ask: Ask, role: string, members: Row[]): Promise<Check>
     return bad(name, `there is no role ${role}`, `CREATE ROLE ${quoted} LOGIN IN ROLE ${GROUP}`)
   if (found['login'] !== 't')
     return bad(name, `${role} may not log in (NOLOGIN)`, `ALTER ROLE ${quoted} LOGIN`)
-  if (!members.some((member) => member['name'] === role))
+  if (!members.hasRole)
     return bad(name, `${role} is not a member of ${GROUP}`, `GRANT ${GROUP} TO ${quoted}`)
   return ok(name, `${role} may log in, and is a member of ${GROUP}`)
-}
-
-/** Whoever will be let in: an ordinary member. */
-function isProbe(member: Row): boolean {
-  return member['login'] === 't' && POWER_NAMES.every((power) => member[power] !== 't')
 }
 
 async function caCheck(ask: Ask): Promise<Check> {
@@ -271,13 +297,6 @@ async function attempt(
       `${role} may not read ${view} (${wordsOf(thrown)}); postern cluster setup prints the two GRANTs`,
     )
   }
-}
-
-const NAMES_SHOWN_MAX = 5
-
-function few(names: string[]): string {
-  const rest = names.length - NAMES_SHOWN_MAX
-  return names.slice(0, NAMES_SHOWN_MAX).join(', ') + (rest > 0 ? ` and ${rest} more` : '')
 }
 
 function ok(name: string, says: string): Check {

@@ -1,19 +1,10 @@
 /**
- * What a role may do beyond a user's rights, its own or by inheritance, asked of the node by the
- * management role: such a role is never granted, whatever a token says (DESIGN: who may never be
- * granted). https://www.postgresql.org/docs/18/role-attributes.html
- * Rule: no answer is no leave; an answer is good for half a minute.
+ * What a role may do beyond a user's rights, its own or by inheritance, as SQL: such a role is never
+ * granted, whatever a token says (DESIGN: who may never be granted).
+ * https://www.postgresql.org/docs/18/role-attributes.html
  */
-import { LRUCache } from 'lru-cache'
-import type { Management } from './management.ts'
 import { literal } from './paste.ts'
 import type { Row } from './query.ts'
-import type { Ask } from './visit.ts'
-
-export interface Powers {
-  /** Their names; empty for a role like any other, and for one that is not there. */
-  of(role: string): Promise<readonly string[]>
-}
 
 /** Roles that reach the node's files and programs, or stand for its superuser on managed services. */
 export const SERVER_ROLES = [
@@ -37,56 +28,32 @@ const POWERS = {
 }
 export const POWER_NAMES = Object.keys(POWERS)
 
-/** SELECT items, over the roles `held` that a role is a member of. */
-export const POWER_COLUMNS = Object.entries(POWERS)
-  .map(([name, held]) => `bool_or(${held}) AS ${name}`)
-  .join(', ')
-/** Joins the roles that `role` holds. A superuser counts as a member of every role: then only itself. */
-export const HELD = `JOIN pg_roles held ON held.oid = role.oid
-  OR (pg_has_role(role.oid, held.oid, 'MEMBER') AND NOT role.rolsuper)`
+/** SELECT items, over the roles `held` that a role holds. @param which - of them count */
+export function powerColumns(which = 'true'): string {
+  return Object.entries(POWERS)
+    .map(([name, held]) => `bool_or(${held} AND ${which}) AS ${name}`)
+    .join(', ')
+}
 
 /**
- * FROM items: each of the roles that is there, as `role`, with every role that it holds, itself
- * included, as `held`. Unlike pg_has_role it costs nothing for the roles that none of them holds.
+ * FROM items: each of some roles, as `role`, with every role that it holds, itself included, as `held`.
+ * Unlike pg_has_role it costs nothing for the roles that none of them holds.
+ * @param oids - a SELECT of the roles' oids
+ * @param allowed - roles that are not walked through: `holds.plain` says that none is on the way
  */
-export function holding(roles: readonly string[]): string {
+export function holding(oids: string, allowed: Iterable<string> = []): string {
+  const named = ['', ...allowed].map(literal).join(', ')
   return `(
-    WITH RECURSIVE holds(holder, what) AS (
-      SELECT oid, oid FROM pg_roles WHERE rolname IN (${roles.map(literal).join(', ')})
-      UNION SELECT holds.holder, m.roleid FROM holds JOIN pg_auth_members m ON m.member = holds.what
-    ) SELECT holder, what FROM holds
+    WITH RECURSIVE holds(holder, what, plain) AS (
+      SELECT oid, oid, true FROM (${oids}) asked
+      UNION SELECT holds.holder, m.roleid, holds.plain AND passed.rolname NOT IN (${named})
+      FROM holds JOIN pg_auth_members m ON m.member = holds.what
+      JOIN pg_roles passed ON passed.oid = m.roleid
+    ) SELECT holder, what, plain FROM holds
   ) holds JOIN pg_roles role ON role.oid = holds.holder JOIN pg_roles held ON held.oid = holds.what`
 }
 
-/** In a row with POWER_COLUMNS. */
+/** In a row with the columns of `powerColumns`. */
 export function powersIn(row: Row | undefined): string[] {
   return POWER_NAMES.filter((name) => row?.[name] === 't')
-}
-
-const ROLES_MAX = 1_000
-const GOOD_FOR_MS = 30_000
-
-export function openPowers(management: Management, now: () => number): Powers {
-  const known = new LRUCache<string, { untilMs: number; powers: Promise<readonly string[]> }>({
-    max: ROLES_MAX,
-  })
-  return {
-    /** Those who ask at the same time wait for one answer. */
-    of(role) {
-      const remembered = known.get(role)
-      if (remembered !== undefined && now() < remembered.untilMs) return remembered.powers
-      const powers = management.run((ask) => look(ask, role))
-      const fresh = { untilMs: now() + GOOD_FOR_MS, powers }
-      known.set(role, fresh)
-      powers.catch(() => {
-        if (known.peek(role) === fresh) known.delete(role)
-      })
-      return powers
-    },
-  }
-}
-
-async function look(ask: Ask, role: string): Promise<string[]> {
-  const [row] = await ask(`SELECT ${POWER_COLUMNS} FROM ${holding([role])}`)
-  return powersIn(row)
 }

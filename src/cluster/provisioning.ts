@@ -4,14 +4,11 @@
  * Rule: only once the whole token has passed; never a reserved name, nor one that a group may become:
  * whoever took it would be granted to that group's members.
  */
-import { LRUCache } from 'lru-cache'
-import { Failure, NODE_SAYS } from '../failure.ts'
+import { NODE_SAYS } from '../failure.ts'
 import type { GroupRules } from '../policy/groups.ts'
 import { isReserved } from '../policy/reserved.ts'
 import type { Dialect } from '../wire/options.ts'
-import type { Management } from './management.ts'
 import { identifier, literal } from './paste.ts'
-import { wordsOf } from './refusals.ts'
 import { GROUP } from './setup.ts'
 import { NodeRefused } from './sign_in.ts'
 import type { Ask } from './visit.ts'
@@ -20,65 +17,28 @@ export interface ProvisioningRules extends Pick<GroupRules, 'roles' | 'ownRoles'
   dialect: Dialect
 }
 
-/**
- * Makes the role, unless it is there; that it is there is remembered for half a minute.
- * @param source - `jwt_token:` and the issuer
- * @param before - awaited when the role will be made; what it throws leaves everything as it is
- * @returns whether it was made
- * @throws Failure `provisioning_failed`
- */
-export type Provision = (role: string, source: string, before: () => unknown) => Promise<boolean>
-
-const ROLES_MAX = 1_000
-const GOOD_FOR_MS = 30_000
-
-export function openProvisioning(
-  management: Management,
-  rules: ProvisioningRules,
-  now: () => number,
-): Provision {
-  const thereUntilMs = new LRUCache<string, number>({ max: ROLES_MAX })
-  return async (role, source, before) => {
-    if (now() < (thereUntilMs.get(role) ?? 0)) return false
-    const job = (ask: Ask) => make(ask, { role, source, rules }, before)
-    const made = await management.run(job).catch((thrown: unknown) => {
-      throw explained(thrown, role)
-    })
-    thereUntilMs.set(role, now() + GOOD_FOR_MS)
-    return made
-  }
+/** Why a role of this name is never made; undefined where it may be. */
+export function whyNotMade(role: string, rules: ProvisioningRules): string | undefined {
+  if (isReserved(role, rules.ownRoles) || role === GROUP) return RESERVED
+  const foldCase = rules.dialect === 'cockroachdb'
+  return rules.roles.some((pattern) => pattern.matches(role, foldCase)) ? MAY_BE_GROUP : undefined
 }
 
-interface Asked {
+export const RESERVED = 'the name is reserved'
+export const MAY_BE_GROUP = 'the name is one that a group may become'
+
+/** Marks a role with where it came from: `jwt_token:` and the issuer. */
+export interface NewRole {
   role: string
   source: string
-  rules: ProvisioningRules
 }
 
-async function make(ask: Ask, asked: Asked, before: () => unknown): Promise<boolean> {
-  const { role, rules } = asked
-  if (await isThere(ask, role)) return false
-  if (isReserved(role, rules.ownRoles) || role === GROUP) throw failed(role, 'the name is reserved')
-  if (rules.roles.some((pattern) => pattern.matches(role, rules.dialect === 'cockroachdb')))
-    throw failed(role, 'the name is one that a group may become')
-  await before()
-  try {
-    await CREATE[rules.dialect](ask, asked)
-    return true
-  } catch (thrown) {
-    if (!(thrown instanceof NodeRefused)) throw thrown
-    // Another gate was quicker.
-    if (await isThere(ask, role)) return false
-    throw thrown
-  }
+/** @throws NodeRefused, where another gate was quicker, too. */
+export async function makeRole(ask: Ask, wanted: NewRole, dialect: Dialect): Promise<void> {
+  await CREATE[dialect](ask, wanted)
 }
 
-async function isThere(ask: Ask, role: string): Promise<boolean> {
-  const rows = await ask(`SELECT 1 AS there FROM pg_roles WHERE rolname = ${literal(role)}`)
-  return rows.length > 0
-}
-
-const CREATE: Record<Dialect, (ask: Ask, asked: Asked) => Promise<unknown>> = {
+const CREATE: Record<Dialect, (ask: Ask, wanted: NewRole) => Promise<unknown>> = {
   /** One text, so one transaction. */
   async postgresql(ask, { role, source }) {
     const name = identifier(role)
@@ -101,14 +61,4 @@ const CREATE: Record<Dialect, (ask: Ask, asked: Asked) => Promise<unknown>> = {
       return await ask(statement)
     }
   },
-}
-
-function explained(thrown: unknown, role: string): unknown {
-  if (thrown instanceof Failure && thrown.code === 'provisioning_failed') return thrown
-  if (!(thrown instanceof NodeRefused || thrown instanceof Failure)) return thrown
-  return failed(role, wordsOf(thrown), thrown)
-}
-
-function failed(role: string, why: string, cause?: unknown): Failure {
-  return new Failure('provisioning_failed', { log: `role ${JSON.stringify(role)}: ${why}`, cause })
 }

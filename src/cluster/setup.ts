@@ -8,7 +8,7 @@ import type { Trust } from '../identity/trust.ts'
 import type { Rules } from '../policy/decide.ts'
 import type { Authorization } from '../policy/groups.ts'
 import type { Node } from './node.ts'
-import { identifier, inFile, NO_ADDRESS, withMask } from './paste.ts'
+import { identifier, inFile, literal, NO_ADDRESS, withMask } from './paste.ts'
 import { cockroachSetup } from './setup_cockroachdb.ts'
 import { groupGrants } from './setup_groups.ts'
 
@@ -78,7 +78,7 @@ function roles(cluster: SetUp): string[] {
   const { management } = cluster
   const group = [
     `-- Whom the gate may sign in as is a member of ${GROUP}; nobody signs in as the group itself.`,
-    `CREATE ROLE ${GROUP} NOLOGIN;`,
+    ...ifMissing(GROUP, 'NOLOGIN'),
     '-- Then for each person or program, without a password:',
     `--   CREATE ROLE maxroach LOGIN IN ROLE ${GROUP};`,
     `--   GRANT ${GROUP} TO a_role_that_is_there;`,
@@ -90,13 +90,26 @@ function roles(cluster: SetUp): string[] {
     '',
     '-- The management role: postern cluster doctor reads the rules of sign-in as it. These rights are',
     `-- all that it needs for that, and they are good in the database ${MANAGEMENT_DATABASE} alone.`,
-    `CREATE ROLE ${role} LOGIN;`,
+    ...ifMissing(management.role, 'LOGIN'),
     `GRANT SELECT ON pg_hba_file_rules TO ${role};`,
     `GRANT EXECUTE ON FUNCTION pg_hba_file_rules() TO ${role};`,
     '-- PostgreSQL 15 and newer; older ones have no such view:',
     `GRANT SELECT ON pg_ident_file_mappings TO ${role};`,
     `GRANT EXECUTE ON FUNCTION pg_ident_file_mappings() TO ${role};`,
     ...changes(cluster, role),
+  ]
+}
+
+/** So that it may be pasted again. PostgreSQL has no CREATE ROLE IF NOT EXISTS. */
+function ifMissing(role: string, option: string): string[] {
+  const create = `CREATE ROLE ${identifier(role)} ${option};`
+  // The quote must not be in what it quotes.
+  let quote = '$$'
+  while (create.includes(quote)) quote = `$q${quote.slice(1)}`
+  return [
+    `DO ${quote} BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = ${literal(role)}) THEN`,
+    `  ${create}`,
+    `END IF; END ${quote};`,
   ]
 }
 

@@ -76,7 +76,15 @@ function parameters({ dialect, signIn }: Node) {
         ? '-c search_path=pg_catalog'
         : undefined,
     replication: undefined,
-    others: new Map([['application_name', 'postern']]),
+    others: new Map([['application_name', 'postern'], ...bytesAsTheyAre(dialect)]),
     remoteAddress: '',
   }
+}
+
+/**
+ * PostgreSQL compares our bytes with the catalog's, whatever encoding is set for the role: in another
+ * one, a question about a role would be about another role. CockroachDB has UTF-8 alone.
+ */
+function bytesAsTheyAre(dialect: Node['dialect']): [string, string][] {
+  return dialect === 'postgresql' ? [['client_encoding', 'SQL_ASCII']] : []
 }

@@ -45,6 +45,16 @@ export const issuers = jsonOrText.transform((value, context): Issuers => {
   return z.NEVER
 })
 
+/** One issuer, or a list: where their keys are is said elsewhere. */
+export const issuerNames = jsonOrText.transform((value, context): ReadonlySet<string> => {
+  const list = readList(value)
+  if (list !== undefined) return new Set(list)
+  context.addIssue(
+    `issuers JSON not valid: ${shown(value)}; write one issuer, or a list like ["one", "two"]`,
+  )
+  return z.NEVER
+})
+
 export const jwks = jsonOrText.transform((value, context) => {
   const read = parseJson(value)
   const result = read === undefined ? undefined : parseKeySet(read.json)

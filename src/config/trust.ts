@@ -19,7 +19,10 @@ import {
   ISSUERS,
   ISSUERS_ALIAS,
   JWT,
+  namedIssuers,
   OAUTH,
+  oauthIssuers,
+  passwordIssuers,
   type TrustSection,
 } from './trust_settings.ts'
 
@@ -33,10 +36,9 @@ export interface Believed {
 export function readTrust(name: string, section: TrustSection, reading: Reading): Believed {
   const complain = (key: string, what: string) => reading.complain(['clusters', name, key], what)
   const issuers = issuersOf(name, section, reading)
-  const named = section[ISSUERS] ?? section[ISSUERS_ALIAS]
   const jwt = {
     enabled: section[`${JWT}.enabled`],
-    issuers: named?.names ?? new Set<string>(),
+    issuers: passwordIssuers(section),
     keySources: keySources(section, issuers),
     claim: section[`${JWT}.claim`],
     groupClaim: section[AUTHORIZATION] ? section[`${JWT}.group_claim`] : undefined,
@@ -51,7 +53,7 @@ export function readTrust(name: string, section: TrustSection, reading: Reading)
   const oauthbearer = {
     ...jwt,
     enabled: section[`${OAUTH}.enabled`],
-    issuers: section[`${OAUTH}.issuers.configuration`]?.names ?? jwt.issuers,
+    issuers: oauthIssuers(section),
     claim: section[`${OAUTH}.claim`] ?? jwt.claim,
     verified: openVerifiedTokens(),
   }
@@ -87,9 +89,7 @@ function planOf(issuer: string, section: TrustSection, { proxyEnv }: Reading): I
 }
 
 function jwksUri(issuer: string, section: TrustSection): string | undefined {
-  return [ISSUERS, ISSUERS_ALIAS, `${OAUTH}.issuers.configuration` as const]
-    .map((key) => section[key]?.jwksUris.get(issuer))
-    .find((uri) => uri !== undefined)
+  return (section[ISSUERS] ?? section[ISSUERS_ALIAS])?.jwksUris.get(issuer)
 }
 
 function keySources(section: TrustSection, issuers: Issuers): ReadonlyMap<string, KeySource> {
@@ -109,7 +109,7 @@ function keySources(section: TrustSection, issuers: Issuers): ReadonlyMap<string
  * misspelt, would let everybody be whom their token says: both are refused.
  */
 function identityMap(section: TrustSection, complain: (what: string) => void): IdentityMap {
-  const issuers = acceptedIssuers(section)
+  const issuers = namedIssuers(section)
   const text = section['server.identity_map.configuration']
   const parsed = parseIdentityMap(text ?? '', {
     foldCase: section.kind === 'cockroachdb',

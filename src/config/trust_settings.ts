@@ -5,7 +5,7 @@
  */
 import { z } from 'zod'
 import { parseRolePattern } from '../identity/role_pattern.ts'
-import { audience, caPem, claim, groupKey, issuers, jwks } from './jwt_settings.ts'
+import { audience, caPem, claim, groupKey, issuerNames, issuers, jwks } from './jwt_settings.ts'
 import { shown } from './mistakes.ts'
 import { duration, fileName, timeout } from './values.ts'
 
@@ -13,6 +13,7 @@ export const JWT = 'server.jwt_authentication'
 export const OAUTH = 'server.oauthbearer_authentication'
 export const ISSUERS = `${JWT}.issuers.configuration` as const
 export const ISSUERS_ALIAS = `${JWT}.issuers` as const
+export const OAUTH_ISSUERS = `${OAUTH}.issuers.configuration` as const
 export const AUTO_FETCH = `${JWT}.jwks_auto_fetch.enabled` as const
 export const AUTHORIZATION = `${JWT}.authorization.enabled` as const
 export const ROLES = `${JWT}.authorization.roles` as const
@@ -43,7 +44,7 @@ export const trustKeys = {
   'server.jwt_authentication.issuers.custom_ca': caPem.optional(),
   'server.jwt_authentication.jwks': jwks.optional(),
   'server.jwt_authentication.jwks_auto_fetch.enabled': z.boolean().default(false),
-  'server.jwt_authentication.client.timeout': timeout.default(15_000),
+  'server.jwt_authentication.client.timeout': timeout.default(5_000),
   'server.jwt_authentication.claim': claim.default(''),
   'server.jwt_authentication.require_expiry': z.boolean().default(true),
   'server.jwt_authentication.clock_tolerance': duration.default(0),
@@ -56,7 +57,7 @@ export const trustKeys = {
   'server.jwt_authentication.group_claim': groupKey.default('groups'),
   'server.jwt_authentication.userinfo_group_key': groupKey.default('groups'),
   'server.oauthbearer_authentication.enabled': z.boolean().default(false),
-  'server.oauthbearer_authentication.issuers.configuration': issuers.optional(),
+  'server.oauthbearer_authentication.issuers.configuration': issuerNames.optional(),
   'server.oauthbearer_authentication.audience': audience.optional(),
   'server.oauthbearer_authentication.claim': claim.optional(),
   'server.oauthbearer_authentication.scope': z.string().default(''),
@@ -80,7 +81,7 @@ export type Complain = (path: PropertyKey[], message: string) => void
 export function checkTrust(section: TrustSection, complain: Complain): void {
   if (section[ISSUERS] !== undefined && section[ISSUERS_ALIAS] !== undefined)
     complain([ISSUERS_ALIAS], `${ISSUERS_ALIAS} is an older name of ${ISSUERS}; keep one of them`)
-  const named = acceptedIssuers(section)
+  const named = namedIssuers(section)
   for (const issuer of Object.keys(section.issuer_options))
     if (!named.has(issuer))
       complain(
@@ -91,18 +92,30 @@ export function checkTrust(section: TrustSection, complain: Complain): void {
   checkManaged(section, complain)
 }
 
-/** Of either way to sign in. */
+/** Of either way to sign in, open or not. */
+export function namedIssuers(section: TrustSection): ReadonlySet<string> {
+  return new Set([...passwordIssuers(section), ...(section[OAUTH_ISSUERS] ?? [])])
+}
+
+/** Whose tokens are taken, one way or the other. */
 export function acceptedIssuers(section: TrustSection): ReadonlySet<string> {
-  const named = section[ISSUERS] ?? section[ISSUERS_ALIAS]
-  const oauth = section[`${OAUTH}.issuers.configuration`]
-  return new Set([...(named?.names ?? []), ...(oauth?.names ?? [])])
+  return section[`${OAUTH}.enabled`] ? namedIssuers(section) : passwordIssuers(section)
+}
+
+export function passwordIssuers(section: TrustSection): ReadonlySet<string> {
+  return (section[ISSUERS] ?? section[ISSUERS_ALIAS])?.names ?? new Set()
+}
+
+/** In the order of the file: the first one is told to clients. */
+export function oauthIssuers(section: TrustSection): ReadonlySet<string> {
+  return section[OAUTH_ISSUERS] ?? passwordIssuers(section)
 }
 
 function checkOauth(section: TrustSection, complain: Complain): void {
-  if (section[`${OAUTH}.enabled`] && acceptedIssuers(section).size === 0)
+  if (section[`${OAUTH}.enabled`] && oauthIssuers(section).size === 0)
     complain(
       [`${OAUTH}.enabled`],
-      `clients are told whose tokens are wanted; name an issuer in ${OAUTH}.issuers.configuration or ${ISSUERS}`,
+      `clients are told whose tokens are wanted; name an issuer in ${OAUTH_ISSUERS} or ${ISSUERS}`,
     )
   const words = section[`${OAUTH}.scope`].split(' ')
   // RFC 6749 section 3.3.

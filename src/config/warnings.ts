@@ -13,7 +13,8 @@ import {
   warnOfListenerCertificate,
   warnOfTrusted,
 } from './warnings_certificates.ts'
-import { warnOfTrust } from './warnings_trust.ts'
+import { warnOfGroups } from './warnings_roles.ts'
+import { warnOfTrust, warnOfWaiting } from './warnings_trust.ts'
 
 /** Where a warning goes. */
 export type Warn = (path: PropertyKey[], what: string) => void
@@ -37,6 +38,8 @@ export function warningsOf(
   for (const [name, section] of Object.entries(file.clusters)) {
     warnOfSignIn(['clusters', name], section, look, warn)
     warnOfTrust(['clusters', name], section, document, warn)
+    warnOfGroups(['clusters', name], section, warn)
+    warnOfWaiting(['clusters', name], section, file.limits.authentication_timeout, warn)
   }
   warnOfOps(file, warn)
   return found.sort((one, other) => one.offset - other.offset)

@@ -9,12 +9,16 @@ import { isReserved } from '../policy/reserved.ts'
 import type { ConfigDocument } from './document.ts'
 import { listed, shown } from './mistakes.ts'
 import type { ClusterSection } from './schema.ts'
+import { AUTHORIZATION, acceptedIssuers, namedIssuers, OAUTH_ISSUERS } from './trust_settings.ts'
 import type { Warn } from './warnings.ts'
 
 const ENABLED = 'server.jwt_authentication.enabled'
 const ISSUERS = 'server.jwt_authentication.issuers.configuration'
 const ISSUERS_ALIAS = 'server.jwt_authentication.issuers'
 const AUDIENCE = 'server.jwt_authentication.audience'
+const TIMEOUT = 'server.jwt_authentication.client.timeout'
+const OAUTH_ENABLED = 'server.oauthbearer_authentication.enabled'
+const OAUTH_AUDIENCE = 'server.oauthbearer_authentication.audience'
 const AUTO_FETCH = 'server.jwt_authentication.jwks_auto_fetch.enabled'
 const JWKS = 'server.jwt_authentication.jwks'
 const CLAIM = 'server.jwt_authentication.claim'
@@ -41,7 +45,7 @@ export function warnOfTrust(
   warn: Warn,
 ): void {
   const issuers = issuersOf(path, section, document)
-  if (section[ENABLED]) warnOfNobody(path, section, issuers, warn)
+  if (section[ENABLED] || section[OAUTH_ENABLED]) warnOfNobody(path, section, issuers, warn)
   else
     warn(
       [...path, ENABLED],
@@ -57,6 +61,20 @@ export function warnOfTrust(
   warnOfRoles(path, section, lines, warn)
 }
 
+/** A login without kept keys waits for two answers: discovery, and the keys. */
+export function warnOfWaiting(
+  path: PropertyKey[],
+  section: ClusterSection,
+  loginMs: number,
+  warn: Warn,
+): void {
+  if (!section[AUTO_FETCH] || 2 * section[TIMEOUT] < loginMs) return
+  warn(
+    [...path, TIMEOUT],
+    `an issuer that hangs outlasts the login, and nobody learns why it failed; write less than half of limits.authentication_timeout (${loginMs / 1000}s)`,
+  )
+}
+
 function issuersOf(
   path: PropertyKey[],
   section: ClusterSection,
@@ -65,14 +83,17 @@ function issuersOf(
   const key = section[ISSUERS] === undefined && section[ISSUERS_ALIAS] ? ISSUERS_ALIAS : ISSUERS
   const at = [...path, key]
   const written = valueAt(document.value, at)
+  const hasWay = section[ENABLED] || section[OAUTH_ENABLED]
   return {
-    names: [...(section[key]?.names ?? [])],
+    names: [...(hasWay ? acceptedIssuers(section) : namedIssuers(section))],
     jwksUris: section[key]?.jwksUris ?? new Map(),
     path: at,
-    pathOf: (issuer) =>
-      Array.isArray(written)
+    pathOf(issuer) {
+      if (!section[key]?.names.has(issuer)) return [...path, OAUTH_ISSUERS]
+      return Array.isArray(written)
         ? [...at, written.indexOf(issuer)]
-        : [...at, 'issuer_jwks_map', issuer],
+        : [...at, 'issuer_jwks_map', issuer]
+    },
   }
 }
 
@@ -89,6 +110,15 @@ function keysOf(issuer: string, section: ClusterSection) {
   return section.issuer_options[issuer]?.jwks ?? section[JWKS] ?? NO_KEYS
 }
 
+/** Of each way that is open, where they are written. */
+function audiencesOf(section: ClusterSection): [key: string, audiences: ReadonlySet<string>][] {
+  const own = section[OAUTH_AUDIENCE]
+  const ways: [string, ReadonlySet<string>][] = []
+  if (section[ENABLED] || own === undefined) ways.push([AUDIENCE, section[AUDIENCE]])
+  if (section[OAUTH_ENABLED] && own !== undefined) ways.push([OAUTH_AUDIENCE, own])
+  return ways
+}
+
 function isFetched(issuer: string, section: ClusterSection): boolean {
   return section[AUTO_FETCH] && section.issuer_options[issuer]?.jwks === undefined
 }
@@ -101,11 +131,12 @@ function warnOfNobody(
 ): void {
   if (issuers.names.length === 0)
     warn(issuers.path, `nobody can sign in: no issuer is accepted; name one in ${ISSUERS}`)
-  if (section[AUDIENCE].size === 0)
-    warn(
-      [...path, AUDIENCE],
-      `nobody can sign in: no audience is accepted; write in ${AUDIENCE} whom the tokens are made for`,
-    )
+  for (const [key, audiences] of audiencesOf(section))
+    if (audiences.size === 0)
+      warn(
+        [...path, key],
+        `nobody can sign in: no audience is accepted; write in ${key} whom the tokens are made for`,
+      )
   for (const issuer of issuers.names)
     if (!isFetched(issuer, section) && keysOf(issuer, section).size === 0)
       warn(
@@ -121,6 +152,11 @@ function warnOfIssuers({ names, pathOf }: Issuers, warn: Warn): void {
     const problem = issuerProblem(issuer, uneven)
     if (problem !== undefined) warn(pathOf(issuer), `${shown(issuer)} ${problem}`)
   }
+}
+
+/** For its keys, or for who is in which group. */
+function isAsked(issuer: string, section: ClusterSection): boolean {
+  return isFetched(issuer, section) || section[AUTHORIZATION]
 }
 
 /** What is meant for fetching where nothing is fetched, and what can't be fetched. */
@@ -147,7 +183,7 @@ function warnOfFetching(
         )
   for (const issuer of names)
     for (const key of FETCHING)
-      if (section.issuer_options[issuer]?.[key] && !isFetched(issuer, section))
+      if (section.issuer_options[issuer]?.[key] && !isAsked(issuer, section))
         warn(
           [...path, 'issuer_options', issuer, key],
           `nothing is fetched from this issuer, so it has no effect: it needs ${AUTO_FETCH}: true, and no jwks here`,
@@ -185,12 +221,12 @@ function warnOfSharing(
   { names }: Issuers,
   warn: Warn,
 ): void {
-  const audiences = section[AUDIENCE]
-  if (names.length > 1 && audiences.size > 1)
-    warn(
-      [...path, AUDIENCE],
-      `each of the ${names.length} issuers may make tokens for each of the ${audiences.size} audiences; let all of them make theirs for one audience, this gate's`,
-    )
+  for (const [key, audiences] of audiencesOf(section))
+    if (names.length > 1 && audiences.size > 1)
+      warn(
+        [...path, key],
+        `each of the ${names.length} issuers may make tokens for each of the ${audiences.size} audiences; let all of them make theirs for one audience, this gate's`,
+      )
   if (section[JWKS] === undefined || names.length === 0) return
   const sharing = names.filter(
     (issuer) => !isFetched(issuer, section) && section.issuer_options[issuer]?.jwks === undefined,
@@ -280,7 +316,8 @@ function warnOfRoles(
       )
   for (const [index, role] of allow_roles.entries()) {
     const at = [...path, 'allow_roles', index]
-    if (!isReserved(role, own))
+    // The management role finds more to refuse than names tell: what a role may do, and who logs in.
+    if (!isReserved(role, own) && management === undefined)
       warn(at, `${shown(role)} is not reserved: naming it here has no effect; remove it`)
     else if (SUPERUSERS.includes(normalizeUsername(role)))
       warn(

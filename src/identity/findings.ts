@@ -39,9 +39,11 @@ export interface Findings {
   groups?: readonly string[]
   groupsFrom?: 'token' | 'userinfo'
   groupCount?: number
-  /** The roles that the groups stand for here. */
+  /** The roles that the groups made the user a member of; where no node was asked, that they stand for. */
   roles?: readonly string[]
   roleCount?: number
+  /** Roles that the groups stand for, and that the user is no member of: `name: why`. */
+  left?: readonly string[]
 }
 
 /** Of a long list, this many are recorded. */
@@ -61,7 +63,12 @@ export function noteGroups(
   found.groupCount = groups.length
 }
 
-export function noteRoles(roles: readonly string[], found: Findings): void {
+export function noteRoles(
+  roles: readonly string[],
+  found: Findings,
+  left: readonly string[] = [],
+): void {
   found.roles = listed(roles)
   found.roleCount = roles.length
+  if (left.length > 0) found.left = listed(left)
 }

@@ -23,7 +23,7 @@ import { normalizeUsername } from './username.ts'
 const NOT_FOUND = { keys: [], fetchedMs: undefined }
 
 /**
- * @param nowMs - milliseconds since the epoch, at which the token must be good.
+ * @param now - milliseconds since the epoch; asked when the keys are there, which may take a while.
  * @param found - is told what comes to light on the way, also of a token that is refused.
  * @throws Failure `jwt_not_enabled`, `invalid_token`, `invalid_issuer`, `jwks_unavailable`,
  *   `missing_claim`, `failed_to_extract_claim` or `invalid_claim_value`.
@@ -31,20 +31,20 @@ const NOT_FOUND = { keys: [], fetchedMs: undefined }
 export async function authenticate(
   token: Secret,
   trust: Trust,
-  nowMs: number,
+  now: () => number,
   found: Findings = {},
 ): Promise<Principal> {
   if (!trust.enabled) throw new Failure('jwt_not_enabled')
   const text = token.reveal().trim()
   const id = hash('sha256', text)
-  return (await recall(id, trust, nowMs, found)) ?? (await judge(text, id, trust, nowMs, found))
+  return (await recall(id, trust, now, found)) ?? (await judge(text, id, trust, now, found))
 }
 
 /** What was found out about the same token before, as long as its issuer still has the key. */
 async function recall(
   id: string,
   trust: Trust,
-  nowMs: number,
+  now: () => number,
   found: Findings,
 ): Promise<Principal | undefined> {
   const known = trust.verified.get(id)
@@ -59,7 +59,7 @@ async function recall(
   }
   Object.assign(found, { verified, remembered: true })
   if (fetchedMs !== undefined) found.keysFetched = fetchedMs
-  checkTimes(known.principal, trust, nowMs)
+  checkTimes(known.principal, trust, now())
   return known.principal
 }
 
@@ -67,7 +67,7 @@ async function judge(
   text: string,
   id: string,
   trust: Trust,
-  nowMs: number,
+  now: () => number,
   found: Findings,
 ): Promise<Principal> {
   const unverified = parseUnverified(text)
@@ -79,7 +79,7 @@ async function judge(
   const claims = JSON.parse(payload) as Members
   found.verified = true
   const times = readTimes(claims)
-  checkTimes(times, trust, nowMs)
+  checkTimes(times, trust, now())
   const identities = identify(payload, claims, issuer, trust, found)
   const principal = {
     issuer,

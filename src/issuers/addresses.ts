@@ -24,10 +24,12 @@ const REFUSED_IPV6: readonly Subnet[] = [
   ['fd00:ec2::', 32], // AWS's own services, with its metadata.
   ['fd20:ce::254', 128], // Google's metadata.
   ['ff00::', 8], // Multicast.
+  ['64:ff9b:1::', 48], // NAT64 of one's own (RFC 8215): where in it the IPv4 address is, nobody knows.
+  ['2001::', 32], // Teredo (RFC 4380), which hides one.
 ]
 
-/** In front of an IPv4 address: IPv4-compatible (RFC 4291) and NAT64 (RFC 6052, RFC 8215). */
-const PREFIXES_96 = ['::', '64:ff9b::', '64:ff9b:1::']
+/** In front of an IPv4 address: IPv4-compatible (RFC 4291), IPv4-translated (RFC 2765), NAT64 (RFC 6052). */
+const PREFIXES_96 = ['::', '::ffff:0:', '64:ff9b::']
 
 const refused = new BlockList()
 for (const [network, bits] of REFUSED_IPV6) refused.addSubnet(network, bits, 'ipv6')

@@ -96,6 +96,25 @@ function parseProxy({ HTTPS_PROXY = '', NO_PROXY = '' }: ProxyEnv): NodeJS.Proce
   return { HTTPS_PROXY: proxy, NO_PROXY }
 }
 
+/**
+ * A question that the DNS hasn't answered is not asked again. Each takes a thread of Node's few until
+ * the system gives up, whatever our deadline is: a dead name must not take them all.
+ */
+export function askedOnce(lookup: LookupFunction): LookupFunction {
+  const waiting = new Map<string, Parameters<LookupFunction>[2][]>()
+  return (host, options, done) => {
+    const question = JSON.stringify([host, options])
+    const others = waiting.get(question)
+    if (others !== undefined) return void others.push(done)
+    const all = [done]
+    waiting.set(question, all)
+    lookup(host, options, (...answer) => {
+      waiting.delete(question)
+      for (const each of all) each(...answer)
+    })
+  }
+}
+
 /** One address that isn't allowed spoils the name: whoever gives it means no good. */
 function guarded(lookup: LookupFunction, allowed: (address: string) => boolean): LookupFunction {
   return (host, options, done) => {

@@ -21,8 +21,8 @@ export interface PublishedDocument<T> {
   fetch(headers?: Record<string, string>): Promise<Kept<T>>
   /** It should be fetched before somebody has to wait for it. */
   isDue(): boolean
-  /** What was fetched last, if it may be kept, however old; and why the last fetch failed, if it did. */
-  state(): { kept: Kept<T> | undefined; failed: Error | undefined }
+  /** What was fetched last, if it may be kept, however old. */
+  last(): Kept<T> | undefined
 }
 
 export interface Kept<T> {
@@ -54,9 +54,15 @@ export interface Ledger {
   failed: number
   /** When the last fetch ended, well or not; milliseconds since the epoch. */
   lastMs: number | undefined
+  /** The last failure, until the same document was had again. */
+  failure: { url: string; reason: Error } | undefined
 }
 
-/** A document that lives shorter is fetched when it is asked for: issuers that nobody uses have peace. */
+export function openLedger(): Ledger {
+  return { ok: 0, failed: 0, lastMs: undefined, failure: undefined }
+}
+
+/** A document that lives shorter is fetched ahead by who uses it: issuers that nobody uses have peace. */
 const REFRESHED_AHEAD_MS = 60_000
 /** Fetched ahead when less than this share of its life is left. */
 const AHEAD_SHARE = 1 / 5
@@ -86,10 +92,12 @@ export function openDocument<T>(
       kept = mayKeep ? loaded : undefined
       failed = undefined
       ledger.ok += 1
+      if (ledger.failure?.url === settings.url) ledger.failure = undefined
       return loaded
     } catch (thrown) {
       failed = failedAgain(failed, thrown, now())
       ledger.failed += 1
+      ledger.failure = { url: settings.url, reason: failed.reason }
       throw failed.reason
     } finally {
       ledger.lastMs = now()
@@ -104,17 +112,20 @@ export function openDocument<T>(
     return flight
   }
   const usable = (): Kept<T> | undefined => {
-    const graceMs = failed === undefined ? 0 : settings.staleGraceMs
-    return kept !== undefined && isGood(kept, graceMs, now()) ? kept : undefined
+    if (kept === undefined) return undefined
+    // The grace is for an outage, and not for a fetch that failed while the document was fresh.
+    const outage = failed !== undefined && failed.atMs >= kept.freshUntilMs
+    return isGood(kept, outage ? settings.staleGraceMs : 0, now()) ? kept : undefined
   }
+  const mayFetch = () => flight === undefined && !isPause(failed, now())
   const isDue = (): boolean => {
-    if (flight !== undefined || isPause(failed, now())) return false
-    if (kept === undefined) return !tried
+    if (!mayFetch()) return false
+    if (kept === undefined) return !tried || failed !== undefined
     return isEndingSoon(kept, now()) || (usable() !== undefined && !isGood(kept, 0, now()))
   }
   const cached = (): Kept<T> | undefined => {
     const document = usable()
-    if (document !== undefined && isDue()) join().catch(() => {})
+    if (document !== undefined && mayFetch() && isAgeing(document, now())) join().catch(() => {})
     return document
   }
   return {
@@ -133,7 +144,7 @@ export function openDocument<T>(
       // The grace may begin with the failure of this very fetch.
       return join().catch((thrown) => usable() ?? Promise.reject(thrown))
     },
-    state: () => ({ kept, failed: failed?.reason }),
+    last: () => kept,
   }
 }
 
@@ -164,7 +175,12 @@ function isGood({ fetchedMs, freshUntilMs }: Kept<unknown>, graceMs: number, now
   return fetchedMs <= nowMs && nowMs < freshUntilMs + graceMs
 }
 
-function isEndingSoon({ fetchedMs, freshUntilMs }: Kept<unknown>, nowMs: number): boolean {
-  const livesMs = freshUntilMs - fetchedMs
-  return livesMs >= REFRESHED_AHEAD_MS && freshUntilMs - nowMs < livesMs * AHEAD_SHARE
+/** Little is left of its life, or nothing. */
+function isAgeing({ fetchedMs, freshUntilMs }: Kept<unknown>, nowMs: number): boolean {
+  return freshUntilMs - nowMs < (freshUntilMs - fetchedMs) * AHEAD_SHARE
+}
+
+/** For who fetches it although nobody has asked. */
+function isEndingSoon(kept: Kept<unknown>, nowMs: number): boolean {
+  return kept.freshUntilMs - kept.fetchedMs >= REFRESHED_AHEAD_MS && isAgeing(kept, nowMs)
 }

@@ -11,6 +11,7 @@ import { request as requestHttps } from 'node:https'
 import { isIP, type LookupFunction } from 'node:net'
 import { isLoopback, isRefusedHost } from './addresses.ts'
 import {
+  askedOnce,
   type Connecting,
   hostOf,
   openConnection,
@@ -63,7 +64,8 @@ export function openGet(
   lookup: LookupFunction = resolve,
 ): Get {
   const { timeoutMs, plaintextLoopback, proxyEnv } = settings
-  const connecting = { secureContext: secureContextOf(settings), proxyEnv, lookup }
+  const secureContext = secureContextOf(settings)
+  const connecting = { secureContext, proxyEnv, lookup: askedOnce(lookup) }
   return async (text, headers = {}) => {
     const signal = AbortSignal.any([AbortSignal.timeout(timeoutMs), stop])
     let url = parseUrl(text, plaintextLoopback)

@@ -15,10 +15,17 @@ import {
   parseDiscovery,
   userinfoEndpoint,
 } from './discovery.ts'
-import { type Ledger, openDocument, type PublishedDocument } from './document.ts'
+import {
+  type Kept,
+  type Ledger,
+  openDocument,
+  openLedger,
+  type PublishedDocument,
+} from './document.ts'
 import type { Get } from './get.ts'
 import { openKeyCache, type PublishedKeys, parseKeys } from './key_cache.ts'
 import { askUserinfo } from './userinfo.ts'
+import { reason, without } from './words.ts'
 
 export interface IssuerSettings {
   /** As tokens name it. */
@@ -69,10 +76,10 @@ type KeyDocument = PublishedDocument<PublishedKeys>
 /** @param now - milliseconds since the epoch. */
 export function openIssuer(settings: IssuerSettings, get: Get, now: () => number): Issuer {
   const { issuer } = settings
-  const ledger: Ledger = { ok: 0, failed: 0, lastMs: undefined }
-  const parts = { get: withBearer(settings, get), now, ledger }
+  const ledger = openLedger()
+  const shown = withBearer(settings, get)
   const open = <T>(url: string, parse: (body: string) => T) =>
-    openDocument({ ...settings, url, parse }, parts)
+    openDocument({ ...settings, url, parse }, { get: shown.get, now, ledger })
 
   const configured = settings.jwksUri === undefined ? undefined : open(settings.jwksUri, parseKeys)
   let latest: KeyDocument | undefined = configured
@@ -80,7 +87,9 @@ export function openIssuer(settings: IssuerSettings, get: Get, now: () => number
   const follow = (document: Discovery): KeyDocument => {
     if (configured !== undefined) return configured
     const uri = jwksUri(document)
-    if (latest?.url !== uri) latest = open(uri, parseKeys)
+    if (latest?.url === uri) return latest
+    if (ledger.failure?.url === latest?.url) ledger.failure = undefined
+    latest = open(uri, parseKeys)
     return latest
   }
   const discovery = open(discoveryUrl(issuer), (body) => {
@@ -96,7 +105,8 @@ export function openIssuer(settings: IssuerSettings, get: Get, now: () => number
       const found = userinfoEndpoint((await discovery.read()).value.document)
       if (found !== undefined) return found
     } catch (thrown) {
-      throw new Failure('userinfo_lookup_failed', { log: reason(thrown), cause: thrown })
+      const log = without(shown.bearer(), reason(thrown))
+      throw new Failure('userinfo_lookup_failed', { log })
     }
     throw new Failure('no_userinfo_endpoint')
   }
@@ -112,8 +122,8 @@ export function openIssuer(settings: IssuerSettings, get: Get, now: () => number
       try {
         return await cache.find(kid)
       } catch (thrown) {
-        const log = `unable to fetch jwks: ${reason(thrown)}`
-        throw new Failure('jwks_unavailable', { log, cause: thrown })
+        const log = `unable to fetch jwks: ${without(shown.bearer(), reason(thrown))}`
+        throw new Failure('jwks_unavailable', { log })
       }
     },
     userinfoEndpoint: endpoint,
@@ -122,40 +132,42 @@ export function openIssuer(settings: IssuerSettings, get: Get, now: () => number
       // What fails is remembered by its document, and said by `status` and the next login.
       if (isDue()) fetchDue().catch(() => {})
     },
-    status() {
-      const { kept, failed } = latest?.state() ?? {}
-      const error = failed ?? discovery.state().failed
-      return {
-        issuer,
-        keys: kept?.value.keys.size ?? 0,
-        fetchedMs: kept?.fetchedMs,
-        freshUntilMs: kept?.freshUntilMs,
-        lastFetchMs: ledger.lastMs,
-        lastError: error === undefined ? undefined : reason(error),
-        fetches: { ok: ledger.ok, failed: ledger.failed },
-      }
-    },
+    status: () => statusOf(issuer, latest?.last(), ledger, shown.bearer()),
+  }
+}
+
+function statusOf(
+  issuer: string,
+  kept: Kept<PublishedKeys> | undefined,
+  { failure, lastMs, ok, failed }: Ledger,
+  bearer: string | undefined,
+): IssuerStatus {
+  return {
+    issuer,
+    keys: kept?.value.keys.size ?? 0,
+    fetchedMs: kept?.fetchedMs,
+    freshUntilMs: kept?.freshUntilMs,
+    lastFetchMs: lastMs,
+    lastError: failure && without(bearer, reason(failure.reason)),
+    fetches: { ok, failed },
   }
 }
 
 /** Some issuers show their keys only to callers that they know: a Kubernetes API server is one. */
-function withBearer({ issuer, jwksUri, bearerToken }: IssuerSettings, get: Get): Get {
-  if (bearerToken === undefined) return get
+function withBearer({ issuer, jwksUri, bearerToken }: IssuerSettings, get: Get) {
+  let last: string | undefined
+  if (bearerToken === undefined) return { get, bearer: () => last }
   const origins = [issuer, jwksUri].map(origin).filter((each) => each !== undefined)
-  return async (url, headers) => {
+  const asking: Get = async (url, headers) => {
     const asked = origin(url)
     if (asked === undefined || !origins.includes(asked)) return get(url, headers)
-    const authorization = `Bearer ${bearerToken().reveal().trim()}`
-    return get(url, { ...headers, authorization })
+    last = bearerToken().reveal().trim()
+    return get(url, { ...headers, authorization: `Bearer ${last}` })
   }
+  return { get: asking, bearer: () => last }
 }
 
 /** Scheme, host and port. */
 function origin(url: string | undefined): string | undefined {
   return url === undefined ? undefined : URL.parse(url)?.origin
-}
-
-function reason(thrown: unknown): string {
-  if (thrown instanceof Failure) return thrown.log ?? thrown.message
-  return thrown instanceof Error ? thrown.message : String(thrown)
 }

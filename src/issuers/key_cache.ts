@@ -2,7 +2,7 @@
  * An issuer's keys by the names that tokens call them. A name that the kept set doesn't have may be
  * a key that came after it (OpenID Connect Core 10.1.1): the set is then fetched early.
  * Rule: anybody can make up names, so a made-up one costs the issuer no request, and all of them
- * together one in thirty seconds.
+ * together one in thirty seconds, while the kept set is fresh.
  */
 import { hash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'

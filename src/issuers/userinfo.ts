@@ -7,6 +7,7 @@ import { Failure } from '../failure.ts'
 import type { Secret } from '../secret.ts'
 import { jsonObject } from './discovery.ts'
 import type { Answer, Get } from './get.ts'
+import { reason, without } from './words.ts'
 
 /**
  * @param subject - the token's own, where it has one: an answer about somebody else is refused.
@@ -33,8 +34,9 @@ export async function askUserinfo(...asked: Parameters<typeof fetchUserinfo>) {
   try {
     return await fetchUserinfo(...asked)
   } catch (thrown) {
-    const log = thrown instanceof Error ? thrown.message : String(thrown)
-    throw new Failure('userinfo_lookup_failed', { log, cause: thrown })
+    const [, token] = asked
+    const log = without(token.reveal().trim(), reason(thrown))
+    throw new Failure('userinfo_lookup_failed', { log })
   }
 }
 

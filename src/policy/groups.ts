@@ -20,9 +20,9 @@ export interface Authorization {
   keepOthers: boolean
 }
 
-export interface GroupRules
-  extends Pick<Authorization, 'roles'>,
-    Pick<Rules, 'allowRoles' | 'ownRoles'> {
+export interface GroupRules extends Pick<Authorization, 'roles'>, NameRules {}
+
+export interface NameRules extends Pick<Rules, 'allowRoles' | 'ownRoles'> {
   /** Towards CockroachDB, whose names have no case. */
   foldCase: boolean
 }
@@ -50,9 +50,12 @@ export function wantedRoles(groups: readonly string[], rules: GroupRules): Wante
 }
 
 function mayBecome(group: string, rules: GroupRules): boolean {
-  const { roles, foldCase, allowRoles, ownRoles } = rules
   if (isTooLong(group) || UNPRINTABLE.test(group)) return false
-  if (!roles.some((role) => role.matches(group, foldCase))) return false
+  return rules.roles.some((role) => role.matches(group, rules.foldCase)) && mayBeNamed(group, rules)
+}
+
+/** Whether a group of this name may become the role at all, whatever the node says about it. */
+export function mayBeNamed(group: string, { foldCase, allowRoles, ownRoles }: NameRules): boolean {
   const reserved = isReserved(group, ownRoles) || (foldCase && isReserved(group, COCKROACH_ADMINS))
   return !reserved || allowRoles.has(group)
 }

@@ -1,13 +1,15 @@
 /**
- * What a grant brings about on the cluster before the session opens: a user who is not there is made,
- * and groups become memberships (crdb: 25.2 to 26.2).
- * Rule: nothing before the whole token has passed, audience included, and each change is written down
- * before it is made.
+ * What a grant brings about on the cluster before the session opens (crdb: 25.2 to 26.2), in this order:
+ * the groups are read, of the token or of its issuer's userinfo; memberships that they no longer stand
+ * for are taken back; the powers of what remains are judged; a user who is not there is made; what is
+ * missing is granted.
+ * Rule: nothing before the whole token has passed, audience included; who is refused is neither made nor
+ * granted anything; each change is written down before it is made.
  */
 import { LRUCache } from 'lru-cache'
 import type { Management } from '../cluster/management.ts'
-import { type MembershipChange, openMemberships } from '../cluster/memberships.ts'
-import { openProvisioning } from '../cluster/provisioning.ts'
+import type { SignIn } from '../cluster/node.ts'
+import { openSettling, type Witness } from '../cluster/settle.ts'
 import { Failure } from '../failure.ts'
 import { type Findings, noteGroups, noteRoles } from '../identity/findings.ts'
 import { readGroups } from '../identity/groups.ts'
@@ -17,16 +19,21 @@ import type { Grant, Rules } from '../policy/decide.ts'
 import { type Authorization, mayEnter, wantedRoles } from '../policy/groups.ts'
 import type { Secret } from '../secret.ts'
 import type { Dialect } from '../wire/options.ts'
+import { within } from './within.ts'
 
 export interface Enrolment {
-  /** @param token - shown to the issuer, where only it knows the groups. */
-  enrol(grant: Grant, token: Secret, witness: EnrolmentWitness): Promise<void>
+  /**
+   * @param token - shown to the issuer, where only it knows the groups.
+   * @param signal - the login's: once it is over nothing more is asked or changed, and a change that is
+   *   under way is waited for.
+   * @throws the signal's reason; Failure `invalid_identity` for a role that is more than a user,
+   *   `empty_group_list`, or one that says what could not be done
+   */
+  enrol(grant: Grant, token: Secret, witness: EnrolmentWitness, signal: AbortSignal): Promise<void>
 }
 
-export interface EnrolmentWitness {
+export interface EnrolmentWitness extends Witness {
   readonly token: Findings
-  creating(role: string, source: string): Promise<void>
-  changing(change: MembershipChange): Promise<void>
 }
 
 export interface EnrolmentParts {
@@ -35,6 +42,7 @@ export interface EnrolmentParts {
   issuers: ReadonlyMap<string, Issuer>
   rules: Rules
   dialect: Dialect
+  signIn: SignIn
 }
 
 /** Groups that userinfo named are good for this long: they are not the token's, and don't live as long. */
@@ -46,44 +54,74 @@ export function openEnrolment(
   management: Management | undefined,
   now: () => number,
 ): Enrolment {
-  const { authorization, issuers, rules, dialect } = parts
+  const { authorization, provisioning, rules, dialect, signIn } = parts
+  // By `forward` only tokens sign in, and the management role has none.
+  if (management === undefined || signIn === 'forward') return { enrol: async () => undefined }
   const foldCase = dialect === 'cockroachdb'
-  if (management === undefined) return { enrol: async () => undefined }
-  const named = { dialect, ownRoles: rules.ownRoles, roles: authorization?.roles ?? [] }
-  const provision = parts.provisioning ? openProvisioning(management, named, now) : undefined
-  const sync =
-    authorization && openMemberships(management, { ...authorization, ...rules, dialect }, now)
-  const groupsOf = openUserinfoGroups(issuers, authorization?.userinfoKey ?? '', foldCase, now)
+  const { roles, keepOthers } = authorization ?? { roles: [], keepOthers: true }
+  const settle = openSettling(management, { ...rules, roles, keepOthers, dialect }, now)
+  const groupsOf = openGroups(parts, now)
+  const isPlain = authorization === undefined && !provisioning
   return {
-    async enrol({ role, principal }, token, witness) {
-      const source = `jwt_token:${principal.issuer}`
-      await provision?.(role, source, () => witness.creating(role, source))
-      if (authorization === undefined || sync === undefined) return
-      const groups = principal.groups ?? (await groupsOf(principal, token))
-      if (principal.groups === undefined) noteGroups(groups, 'userinfo', witness.token)
-      const { wanted } = wantedRoles(groups, { ...authorization, ...rules, foldCase })
-      noteRoles(wanted, witness.token)
-      await sync(role, wanted, (change) => witness.changing(change))
-      if (!mayEnter(groups, authorization)) throw new Failure('empty_group_list')
+    async enrol({ role, principal }, token, witness, signal) {
+      // On CockroachDB names alone decide who is more than a user.
+      if (isPlain && (foldCase || rules.allowRoles.has(role))) return
+      if (authorization !== undefined) witness.at('groups')
+      const groups = await within(signal, groupsOf(principal, token, witness.token))
+      const enters = authorization === undefined || mayEnter(groups, authorization)
+      const source = provisioning && enters ? `jwt_token:${principal.issuer}` : undefined
+      const wanted = authorization && wantedRoles(groups, { ...rules, roles, foldCase }).wanted
+      const settled = await settle({ role, wanted, source }, witness, signal)
+      if (settled.powers.length > 0) {
+        witness.at('powers')
+        throw tooPowerful(role, settled.powers)
+      }
+      if (authorization === undefined) return
+      witness.at('groups')
+      noteRoles(settled.roles, witness.token, settled.left)
+      if (!enters) throw new Failure('empty_group_list')
     },
   }
 }
 
-function openUserinfoGroups(
-  issuers: ReadonlyMap<string, Issuer>,
-  key: string,
-  foldCase: boolean,
-  now: () => number,
-) {
-  const known = new LRUCache<string, { untilMs: number; groups: readonly string[] }>({
+/** A role that is, or inherits, a superuser and its kin is not to be had for a token. */
+function tooPowerful(role: string, powers: readonly string[]): Failure {
+  return new Failure('invalid_identity', {
+    detail: `cannot use JWT auth to login to a reserved user ${role}`,
+    log: `the role has ${powers.join(', ')}; name it in allow_roles if a token is to be enough`,
+  })
+}
+
+/** Of the token, or else of userinfo, which is asked once for all who show the same token. */
+function openGroups({ authorization, issuers, dialect }: EnrolmentParts, now: () => number) {
+  const known = new LRUCache<string, { untilMs: number; groups: Promise<readonly string[]> }>({
     max: USERINFO_MAX,
   })
-  return async ({ issuer, digest, subject }: Principal, token: Secret) => {
+  const foldCase = dialect === 'cockroachdb'
+  const key = authorization?.userinfoKey ?? ''
+
+  async function ask({ issuer, subject }: Principal, token: Secret): Promise<readonly string[]> {
+    const info = await issuers.get(issuer)?.userinfo(token, subject)
+    return readGroups(info?.[key], foldCase) ?? []
+  }
+
+  function userinfo(principal: Principal, token: Secret): Promise<readonly string[]> {
+    const { digest } = principal
     const remembered = known.get(digest)
     if (remembered !== undefined && now() < remembered.untilMs) return remembered.groups
-    const info = await issuers.get(issuer)?.userinfo(token, subject)
-    const groups = readGroups(info?.[key], foldCase) ?? []
-    known.set(digest, { untilMs: now() + USERINFO_MS, groups })
+    const fresh = { untilMs: now() + USERINFO_MS, groups: ask(principal, token) }
+    known.set(digest, fresh)
+    fresh.groups.catch(() => {
+      if (known.peek(digest) === fresh) known.delete(digest)
+    })
+    return fresh.groups
+  }
+
+  return async (principal: Principal, token: Secret, found: Findings) => {
+    if (authorization === undefined) return []
+    if (principal.groups !== undefined) return principal.groups
+    const groups = await userinfo(principal, token)
+    noteGroups(groups, 'userinfo', found)
     return groups
   }
 }

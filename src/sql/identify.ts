@@ -14,7 +14,7 @@ import type { Leg } from '../leg.ts'
 import { type Ask, decide, type Grant, type Rules } from '../policy/decide.ts'
 import type { Secret } from '../secret.ts'
 import { decodePassword, PASSWORD_BYTES_MAX } from '../wire/client_messages.ts'
-import type { Challenge } from '../wire/oauthbearer.ts'
+import type { Challenge, Status } from '../wire/oauthbearer.ts'
 import { CLEARTEXT_PASSWORD } from '../wire/server_messages.ts'
 import type { Asked, NonJwtLogins } from './ask.ts'
 import { askBearer, refuseBearer } from './oauthbearer.ts'
@@ -69,17 +69,23 @@ export async function identify(
   }
   if (oauthbearer === undefined) throw new Failure('token_required', { values })
   witness.offered('oauthbearer', oauthbearer.rules)
-  const token = await askBearer(client)
   try {
+    const token = await askBearer(client)
     if (token === undefined) throw new Failure('bearer_token_required', { values })
     return await judge(token, ask, oauthbearer, witness, parts)
   } catch (thrown) {
     // RFC 7628 section 3.2.3: the reason in JSON, the client's leave to fail, and then the failure.
-    const { code } = asFailure(thrown)
-    const status = code === 'insufficient_scope' ? 'insufficient_scope' : 'invalid_token'
-    await refuseBearer(client, status, oauthbearer.challenge)
+    const status = statusOf(asFailure(thrown))
+    if (status !== undefined) await refuseBearer(client, status, oauthbearer.challenge)
     throw thrown
   }
+}
+
+/** @returns undefined where another token would fare no better. */
+function statusOf({ code, row }: Failure): Status | undefined {
+  if (code === 'insufficient_scope') return code
+  const ofToken = row.reason === 'CREDENTIALS_INVALID' && code !== 'jwks_unavailable'
+  return ofToken ? 'invalid_token' : undefined
 }
 
 async function askPassword(client: Leg): Promise<Secret> {
@@ -94,7 +100,7 @@ async function judge(
   witness: Witness,
   { now, signal }: IdentifyParts,
 ): Promise<Identified> {
-  const principal = await within(signal, authenticate(token, trust, now(), witness.token))
+  const principal = await within(signal, authenticate(token, trust, now, witness.token))
   witness.identified(principal)
   const decision = decide(principal, ask, rules)
   if (!decision.granted) throw new Failure(decision.denial.code, decision.denial)

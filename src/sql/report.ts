@@ -19,6 +19,7 @@ import type {
   Happening,
   Identity,
   Method,
+  Step,
 } from '../telemetry/events.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Peer } from '../wire/proxy_header.ts'
@@ -51,6 +52,7 @@ export class Report {
   #node = ''
   #audiences: readonly string[] = []
   #identity: Identity | undefined
+  #step: Step | '' = ''
 
   constructor(socket: Socket, observers: Observers) {
     this.#observers = observers
@@ -112,6 +114,11 @@ export class Report {
     this.#count({ name: 'token', result: this.token.remembered ? 'remembered' : 'verified' })
   }
 
+  /** What comes next on the cluster. */
+  at(step: Step): void {
+    this.#step = step
+  }
+
   /** Told before it is done: a user is about to be made. */
   async creating(RoleName: string, Source: string): Promise<void> {
     await this.#audit({ EventType: 'create_role', RoleName, Source })
@@ -129,6 +136,7 @@ export class Report {
   }
 
   async granted({ role }: Pick<Grant, 'role'>): Promise<void> {
+    this.#step = ''
     await this.#decide('granted', { Failure: '', Why: '', Detail: '', Role: role })
   }
 
@@ -212,6 +220,7 @@ export class Report {
       EventType: 'login_decision',
       Result,
       ...what,
+      Step: this.#step,
       Replication: this.#replication,
       Tls: this.#tls,
       Token: this.token,

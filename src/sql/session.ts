@@ -7,7 +7,6 @@ import type { Socket } from 'node:net'
 import { connect, type NodeSession } from '../cluster/connect.ts'
 import type { SignIn } from '../cluster/node.ts'
 import type { Nodes } from '../cluster/nodes.ts'
-import type { Powers } from '../cluster/powers.ts'
 import type { AtExpiry, Limits } from '../config/config.ts'
 import { asFailure, Failure } from '../failure.ts'
 import { Leg, LegEnded } from '../leg.ts'
@@ -29,7 +28,6 @@ import { clientsAnswers, permitPassage } from './passthrough.ts'
 import { type Ended, Relay } from './relay.ts'
 import { Report } from './report.ts'
 import { type Clusters, route, serverName } from './route.ts'
-import { within } from './within.ts'
 
 /** A cluster as the door sees it: whom it believes, whom it lets in, where it is. */
 export interface Cluster extends Way, Enrolment {
@@ -41,8 +39,6 @@ export interface Cluster extends Way, Enrolment {
   /** What becomes of clients that don't say that a token will come. */
   nonJwtLogins: NonJwtLogins
   nodes: Nodes
-  /** Tells of roles that may do more than a user, where there is a management role to ask. */
-  powers: Powers | undefined
   /** What becomes of its sessions when their tokens expire. */
   atExpiry: AtExpiry
   /** What a login needs of it stays open until it has ended. */
@@ -135,8 +131,7 @@ async function admit(
     return await admitUnjudged(client, asked, report, parts, signal)
   const { grant, token } = await identify(client, asked, report, { ...parts, signal })
   parts.places.ofRole(cluster.name, grant.role)
-  await within(signal, withholdPowers(grant, cluster))
-  await within(signal, cluster.enrol(grant, token, report))
+  await cluster.enrol(grant, token, report, signal)
   await report.granted(grant)
   const parameters = { ...asked, remoteAddress: report.remoteAddress }
   // The token dies here, unless the node is to judge it again.
@@ -166,20 +161,6 @@ async function admitUnjudged(
 /** When the token is no longer taken; undefined for one that is good for ever. */
 function endOf({ principal: { until } }: Grant, { trust }: Cluster): number | undefined {
   return until === undefined ? undefined : until * 1000 + trust.clockToleranceMs
-}
-
-/** A role that is, or inherits, a superuser and its kin is not to be had for a token. */
-async function withholdPowers({ role }: Grant, { powers, rules }: Cluster): Promise<void> {
-  if (powers === undefined || rules.allowRoles.has(role)) return
-  const held = await powers.of(role).catch((thrown: unknown) => {
-    const { message, log = '' } = asFailure(thrown)
-    throw new Failure('node_signin_failed', { log: `the management role: ${message}; ${log}` })
-  })
-  if (held.length === 0) return
-  throw new Failure('invalid_identity', {
-    detail: `cannot use JWT auth to login to a reserved user ${role}`,
-    log: `the role has ${held.join(', ')}; name it in allow_roles if a token is to be enough`,
-  })
 }
 
 /** The session itself, from the node's greeting to the end of either side. */

@@ -1,6 +1,6 @@
 /**
- * Work that no one of us can cut short (an issuer that takes its time, a job of the management role's),
- * waited for no longer than the login may last. Each has a deadline of its own as well.
+ * Work that others may wait for as well, so that nobody can cut it short (an issuer that takes its time),
+ * waited for no longer than the login may last. It has a deadline of its own as well.
  */
 
 /** @returns what the work does, or rejects with the signal's reason before that. */

@@ -41,6 +41,9 @@ export interface Encryption {
   clientSubject: string
 }
 
+/** What a login does on the cluster before its session: its role's powers, the role itself, its groups. */
+export type Step = 'powers' | 'provisioning' | 'groups'
+
 /**
  * One record a login, with all that the gate's decision rests on. A grant is written before its effect:
  * where the node then refuses, `client_authentication_failed` with the same SessionID says so.
@@ -53,6 +56,8 @@ export interface Decision {
   Why: string
   /** What of it the client is told as DETAIL. */
   Detail: string
+  /** What was under way on the cluster when it was refused; empty where nothing was. */
+  Step: Step | ''
   Replication: boolean
   Tls: Encryption | null
   /** What came to light of the token; see `Findings`. */

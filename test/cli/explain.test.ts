@@ -141,6 +141,40 @@ describe('the documented logins', () => {
     const key = explained.checks.find(({ name }) => name === 'key')
     if (explained.Token.verified) expect(key?.says).toMatch(`from ${server.issuer}/jwks, fetched `)
   })
+
+  describe('whose issuer', () => {
+    let odd: IssuerServer
+    beforeAll(async () => {
+      odd = await openIssuerServer()
+    })
+    afterAll(() => odd.close())
+    const ofOdd = async (more: Claims) => {
+      const fetching = { enabled: true, audience: 'test_cluster', 'jwks_auto_fetch.enabled': true }
+      const settings = { ...fetching, 'issuers.custom_ca': odd.caPem, ...more }
+      return await explainAsJson(dir, { settings, token: second({ iss: odd.issuer }) })
+    }
+
+    test('hangs: row 34', async () => {
+      odd.jwks.hang = true
+      const explained = await ofOdd({ issuers: odd.issuer, 'client.timeout': '250ms' })
+      expect(cause(explained)).toBe('key jwks_unavailable')
+      expect(explained.Why).toBe(
+        `JWT authentication: unable to validate token; unable to fetch jwks: Get "${odd.issuer}/jwks": context deadline exceeded (Client.Timeout exceeded while awaiting headers)`,
+      )
+      expect(odd.hits.jwks).toBe(1)
+      expect(explained.todo).toContain('client.timeout gives it more time')
+    })
+
+    test('has a useless discovery, and its keys in issuer_jwks_map: row 36', async () => {
+      Object.assign(odd.jwks, { hang: false, body: { keys: [K2] } })
+      odd.pages.delete('/.well-known/openid-configuration')
+      const { hits } = odd
+      const map = JSON.stringify({ issuer_jwks_map: { [odd.issuer]: `${odd.issuer}/jwks` } })
+      expect(cause(await ofOdd({ issuers: map }))).toBe('in as test2')
+      expect(odd.hits).toEqual({ discovery: hits.discovery, jwks: hits.jwks + 1, userinfo: 0 })
+      expect(cause(await ofOdd({ issuers: odd.issuer }))).toBe('key jwks_unavailable')
+    })
+  })
 })
 
 /** With groups that become roles, and a map. */
@@ -193,8 +227,8 @@ describe('word by word', () => {
                · everyone: authorization.roles has no such role
 
 decision          granted at 2027-01-15 08:00:00 UTC: maxroach
-note              the node was not asked: whether the role exists, and what
-                  powers it has, shows at the sign-in
+note              the node was not asked: which roles are there, and what powers
+                  they have, shows at the sign-in
 `)
   })
 
@@ -468,11 +502,27 @@ describe('what is left out', () => {
     })
   })
 
+  const SO_FAR = 'granted, as far as can be seen here:'
   test('userinfo is not asked for groups', async () => {
     expect(await left('groups', managed, { ...member, groups: undefined })).toMatchObject({
       verdict: 'not_reached',
       says: "no list in the token: the issuer's userinfo would be asked",
+      notes: [`${SO_FAR} the token names no groups, so the issuer's userinfo decides`],
     })
+  })
+
+  test.each([
+    ['team_db', 'the name is one that a group may become'],
+    ['postern_users', 'the name is reserved'],
+  ])('the node is not asked whether %s is there', async (sub, why) => {
+    const making = {
+      ...managed,
+      'security.provisioning.jwt.enabled': true,
+      map: `${ISS} ${sub} ${sub}`,
+    }
+    const notes = [`${SO_FAR} if the role is not there, it will not be made: ${why}`]
+    expect(await left('user', making, { ...member, sub })).toMatchObject({ notes })
+    expect(await left('user', managed, member)).toMatchObject({ notes: [] })
   })
 
   test('of a long map, lines that do not match', async () => {

@@ -3,11 +3,12 @@
  * honest sends; and the records of logins, from a real gate's audit stream and from files that are none.
  */
 import { randomBytes } from 'node:crypto'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PassThrough, Readable } from 'node:stream'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { CHECKS } from '../../src/cli/explanation_login.ts'
 import type { World } from '../../src/cli/terminal.ts'
 import { FAILURES } from '../../src/failure.ts'
 import {
@@ -54,6 +55,12 @@ describe('standard input', () => {
       `PGPASSWORD=${good}`,
       'give the token alone, without the name and the "=" before it',
     ],
+    [
+      'a header',
+      `Authorization: Bearer ${good}`,
+      'give the token alone, without "Bearer" before it',
+    ],
+    ['half a header', `bearer ${good}`, 'give the token alone, without "Bearer" before it'],
     ['too much', 'a'.repeat(131_073), 'what came on standard input is too long for a token'],
   ])('that is %s: exit 64', async (_name, text, problem) => {
     const { code, stdout, stderr } = await explain(piped(text))
@@ -79,21 +86,41 @@ describe('standard input', () => {
     })
   })
 
-  const terminal = (keys: string) => {
+  const terminal = (...keys: string[]) => {
     const modes: boolean[] = []
     const input = Object.assign(new PassThrough(), {
       isTTY: true,
       setRawMode: (raw: boolean) => modes.push(raw),
     })
-    input.write(keys)
+    for (const each of keys) input.write(each)
     return { input, modes }
   }
-  const PROMPT = 'Paste the token (it is not shown), then press Ctrl-D: \n'
+  const PROMPT = 'Paste the token (it is not shown), then press Enter: \n'
 
-  test('that is a terminal is asked, and shows nothing', async () => {
-    const { input, modes } = terminal(`${good}\r\x04`)
+  test.each([
+    ['Enter', ['\r']],
+    ['Enter, after spaces', ['  ', '\n']],
+    ['Enter, though a line break came before it', [`\r${good}`, '\r']],
+    ['Ctrl-D', ['\r\x04']],
+    ['Ctrl-D alone', ['\x04 ']],
+  ])('that is a terminal is asked, shows nothing, and ends by %s', async (_name, keys) => {
+    const [first = ''] = keys
+    const { input, modes } = terminal(first.includes(good) ? '' : good, ...keys)
     expect(await explain(input)).toMatchObject({ code: 0, stderr: PROMPT })
     expect(modes).toEqual([true, false])
+  })
+
+  test('that is a terminal into which several lines are pasted takes them all', async () => {
+    const { input } = terminal(`${good}\r${good}\r`)
+    const stderr = `${PROMPT}postern: what came on standard input is several words or lines; a token is one word\n`
+    expect(await explain(input)).toMatchObject({ code: 64, stdout: '', stderr })
+    expect(input.read()).toBe(null)
+  })
+
+  test('that is a terminal with nothing in it', async () => {
+    const { input } = terminal('\r')
+    const stderr = `${PROMPT}postern: no token came on standard input; try: postern explain < token.txt\n`
+    expect(await explain(input)).toMatchObject({ code: 64, stdout: '', stderr })
   })
 
   test('that is a terminal ends by Ctrl-C as well', async () => {
@@ -240,11 +267,16 @@ describe('hostile tokens', () => {
 
 describe('the record of a login', () => {
   /** Signs in to a real gate, and explains what stands in its audit stream under the request id. */
-  async function recorded(user: string, more: Claims, node: 'willing' | 'refusing' = 'willing') {
+  async function recorded(
+    user: string,
+    more: Claims,
+    node: 'willing' | 'refusing' = 'willing',
+    cluster: Claims = {},
+  ) {
     const said = error('28000', `role "${user}" is not permitted to log in`)
     const refusing = { greet: ({ send }: Conversation) => send(said) }
     const scripted = await startScriptedNode(node === 'willing' ? {} : refusing)
-    const gate = await startGate({ node: scripted.address })
+    const gate = await startGate({ node: scripted.address, cluster })
     const client = await openTls(gate.port, gate.caPem)
     await signIn(client, { user }, await gate.token(user, more))
     const { SessionID, Result } = await gate.event('login_decision')
@@ -286,6 +318,15 @@ describe('the record of a login', () => {
     expect(stdout).toMatch(/^decision {10}granted at [-0-9]+ [:0-9]+ UTC: maxroach$/m)
   })
 
+  test('has the fields and checks that docs/explain.md lists', async () => {
+    const { id, lines } = await recorded('maxroach', {}, 'refusing')
+    const explained = json((await ofFile(lines, id, '--json')).stdout)
+    const [check = {}] = explained.checks
+    const fields = [...Object.keys(explained), ...Object.keys(check), ...CHECKS]
+    const text = await readFile(new URL('../../docs/explain.md', import.meta.url), 'utf8')
+    expect(fields.filter((field) => !text.includes(`\`${field}\``))).toEqual([])
+  })
+
   test('that the node refused says so', async () => {
     const { id, lines } = await recorded('maxroach', {}, 'refusing')
     const { code, stdout } = await ofFile(lines, id, '--json')
@@ -294,6 +335,15 @@ describe('the record of a login', () => {
     expect(explained.checks.at(-1)).toMatchObject({ name: 'node', verdict: 'failed' })
     expect(explained).toMatchObject({ Result: 'granted', Node: { Failure: 'role_refused' } })
     expect(explained.todo).toContain('postern cluster doctor --role maxroach')
+  })
+
+  test('that ended while the node was asked for powers says so, whatever its groups', async () => {
+    const management = { management: { role: 'gate' } }
+    const { id, lines } = await recorded('maxroach', { groups: ['a'] }, 'refusing', management)
+    const { code, stdout } = await ofFile(lines, id)
+    expect(code).toBe(1)
+    expect(stdout).toMatch(/^✗ powers {7}the management role: 28000: role /m)
+    expect(stdout).toMatch(/^what to do {8}Let postern cluster doctor say what the node lacks\.$/m)
   })
 
   test('with a configuration shows its map, and says that it is of now', async () => {
@@ -305,6 +355,7 @@ describe('the record of a login', () => {
     expect(stdout).toMatch(/^note {14}the settings shown are those of the file now;/m)
   })
 
+  const verified = { digest: 'd', verified: true }
   const record = (more: Claims) =>
     JSON.stringify({
       SessionID: 'abc',
@@ -323,9 +374,24 @@ describe('the record of a login', () => {
     ],
     ['in the middle', { Failure: 'login_timeout', Token: { digest: 'd' } }, 'key login_timeout'],
     [
-      'at the end',
-      { Failure: 'login_timeout', Token: { digest: 'd', verified: true } },
+      'while its powers were asked for, whatever is known of its groups',
+      { Failure: 'login_timeout', Step: 'powers', Token: { ...verified, groups: ['a'] } },
       'powers login_timeout',
+    ],
+    [
+      'while the user was made',
+      { Failure: 'shutting_down', Step: 'provisioning', Token: verified },
+      'provisioning shutting_down',
+    ],
+    [
+      'while userinfo was asked for',
+      { Failure: 'login_timeout', Step: 'groups', Token: verified },
+      'groups login_timeout',
+    ],
+    [
+      'at a step that nobody knows',
+      { Failure: 'jwks_unavailable', Step: 'toString' },
+      'key jwks_unavailable',
     ],
     [
       'by its keys',
@@ -339,6 +405,7 @@ describe('the record of a login', () => {
       'for its powers',
       {
         Failure: 'invalid_identity',
+        Step: 'powers',
         Why: 'JWT authentication: invalid identity; cannot use JWT auth to login to a reserved user x; the role has SUPERUSER; name it in allow_roles if a token is to be enough',
       },
       'powers invalid_identity',
@@ -347,13 +414,14 @@ describe('the record of a login', () => {
       'for its groups',
       {
         Failure: 'empty_group_list',
+        Step: 'groups',
         Token: { digest: 'd', verified: true, groups: [], groupCount: 0, groupsFrom: 'userinfo' },
       },
       'groups empty_group_list',
     ],
     [
       'for the role that was to be made',
-      { Failure: 'provisioning_failed' },
+      { Failure: 'provisioning_failed', Step: 'provisioning' },
       'provisioning provisioning_failed',
     ],
     ['for replication', { Failure: 'replication_refused' }, 'replication replication_refused'],
@@ -388,6 +456,86 @@ describe('the record of a login', () => {
     expect((await ofFile(lines, 'abc')).code).toBe(1)
   })
 
+  const USERINFO = 'JWT authorization: userinfo lookup failed'
+  const GROUPS = 'Have the issuer put the groups into the token, or '
+  const SYNC = 'JWT authorization: the groups could not become memberships; memberships of "ops-2"'
+  const SETUP = 'postern cluster setup prints the rights that the management role needs'
+  const AGAIN =
+    'Sign in again; if it stays so, see in pg_locks of the node who holds the roles in an open transaction.'
+  const MADE = 'JWT provisioning: failed to create role; role "ops-2"'
+  const RIGHTS =
+    'Give the management role the rights that postern cluster setup prints for it on this cluster.'
+  test.each<[string, string, string, string]>([
+    [
+      'userinfo_lookup_failed',
+      'groups',
+      `${USERINFO}; GET https://a.test/userinfo returned 401`,
+      `${GROUPS}have the client get a token that its userinfo endpoint takes, with the scope openid.`,
+    ],
+    [
+      'userinfo_lookup_failed',
+      'groups',
+      `${USERINFO}; GET https://a.test/userinfo returned 500`,
+      `${GROUPS}see why it answers so.`,
+    ],
+    [
+      'userinfo_lookup_failed',
+      'groups',
+      `${USERINFO}; Get "https://a.test/userinfo": nobody knows a.test`,
+      `${GROUPS}let this machine reach it by HTTPS; server.jwt_authentication.issuers.custom_ca trusts an authority of your own, client.timeout gives it more time, HTTPS_PROXY names a proxy.`,
+    ],
+    [
+      'userinfo_lookup_failed',
+      'groups',
+      `${USERINFO}; userinfo is about another subject than the token`,
+      `${GROUPS}have its userinfo endpoint tell of the subject of the token.`,
+    ],
+    [
+      'userinfo_lookup_failed',
+      'groups',
+      `${USERINFO}; signed userinfo (application/jwt) is not supported`,
+      `${GROUPS}have its userinfo endpoint answer in JSON that is not signed.`,
+    ],
+    [
+      'userinfo_lookup_failed',
+      'groups',
+      `${USERINFO}; userinfo is not a JSON object`,
+      `${GROUPS}have its userinfo endpoint answer as OpenID Connect Core 5.3 says.`,
+    ],
+    ['role_sync_failed', 'groups', `${SYNC}: 42501: permission denied; ${SETUP}`, RIGHTS],
+    ['role_sync_failed', 'groups', `${SYNC}: 55P03: canceling statement; ${SETUP}`, AGAIN],
+    ['role_sync_failed', 'groups', `${SYNC}: others change them all the time; ${SETUP}`, AGAIN],
+    [
+      'provisioning_failed',
+      'provisioning',
+      `${MADE}: 42501: permission denied to create role`,
+      RIGHTS,
+    ],
+    [
+      'provisioning_failed',
+      'provisioning',
+      `${MADE}: the name is one that a group may become`,
+      'Make the role ops-2 by hand, or let server.identity_map.configuration map the name to one that authorization.roles does not match.',
+    ],
+    [
+      'provisioning_failed',
+      'provisioning',
+      `${MADE}: the name is reserved`,
+      'Make the role ops-2 by hand, or let server.identity_map.configuration map the name to one that is not reserved.',
+    ],
+    [
+      'node_signin_failed',
+      'powers',
+      'the gate could not sign in to the database; the management role: no',
+      'Let postern cluster doctor say what the node lacks.',
+    ],
+  ])('that ended with %s at %s', async (Failure, Step, Why, todo) => {
+    const login = { Failure, Step, Why, User: 'ops-2', Token: verified }
+    const { stdout } = await ofFile([record(login)], 'abc', '--json')
+    expect(json(stdout)).toMatchObject({ todo })
+    expect(cause(json(stdout))).toBe(`${Step} ${Failure}`)
+  })
+
   test('with words that a terminal obeys keeps them from it', async () => {
     const evil = 'x\x1b[31m\n✓ node signed in\u202e'
     const token = {
@@ -420,11 +568,12 @@ describe('the record of a login', () => {
     expect(cause(json(stdout))).toBe('issuer invalid_issuer')
   })
 
-  test.each<[string, string]>([
-    ['audit.log', 'cannot read audit.log: no login in it has the request id nobody'],
-    ['missing.log', 'cannot read missing.log: ENOENT'],
-    ['.', 'cannot read .: EISDIR'],
-  ])('that is not in %s: exit 2', async (file, says) => {
+  test.each<[string, number, string]>([
+    ['audit.log', 64, 'postern: audit.log: no login in it has the request id nobody\n'],
+    ['-', 64, 'postern: standard input: no login in it has the request id nobody\n'],
+    ['missing.log', 2, 'postern: cannot read missing.log: ENOENT'],
+    ['.', 2, 'postern: cannot read .: EISDIR'],
+  ])('that is not in %s: exit %i', async (file, exit, says) => {
     await writeFile(join(dir, 'audit.log'), randomBytes(100_000))
     const { code, stderr } = await runIn(dir, [
       'explain',
@@ -433,7 +582,7 @@ describe('the record of a login', () => {
       '--audit',
       file,
     ])
-    expect(code).toBe(2)
-    expect(stderr).toContain(says)
+    expect(code).toBe(exit)
+    expect(stderr.slice(0, says.length)).toBe(says)
   })
 })

@@ -192,6 +192,20 @@ const OMISSIONS: Omission[] = [
     ],
   },
   {
+    what: 'six thousand members, seven of them with powers',
+    spoil: async (node) => {
+      await node.sql(`DO $$ BEGIN FOR at IN 1..6000 LOOP
+        EXECUTE format('CREATE ROLE one_%s LOGIN IN ROLE postern_users', at); END LOOP; END $$`)
+      await node.sql(`DO $$ BEGIN FOR at IN 1..7 LOOP
+        EXECUTE format('ALTER ROLE one_%s CREATEDB', at); END LOOP; END $$`)
+    },
+    args: [],
+    finds: [
+      'had for a token: one_1 (createdb), one_2 (createdb), one_3 (createdb), one_4 (createdb), one_5 (createdb) and 2 more',
+      '✓ probe         signed in to postgres as maxroach',
+    ],
+  },
+  {
     what: 'a member of a member with powers',
     spoil: (node) =>
       node.sql(

@@ -4,19 +4,27 @@
  */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type Management, openManagement } from '../../src/cluster/management.ts'
-import { type MembershipRules, openMemberships } from '../../src/cluster/memberships.ts'
-import { asFailure } from '../../src/failure.ts'
+import type { SettleRules } from '../../src/cluster/settle.ts'
+import { asFailure, Failure } from '../../src/failure.ts'
 import { readGroups } from '../../src/identity/groups.ts'
 import { wantedRoles } from '../../src/policy/groups.ts'
 import { nodeAt, only, patterns } from '../support/managed_node.ts'
 import { type ScriptedNode, startScriptedNode } from '../support/scripted_node.ts'
 import { type ScriptedSql, type SqlAnswer, scriptedSql } from '../support/scripted_sql.ts'
+import { changeOf, NOTHING, settling } from '../support/settling.ts'
 
-/** Roles other than the user's that are there, and whether they are root's equals. */
-const ROLES: Record<string, boolean> = { owner: false, user: false, ops: false, admin: true }
+/** Roles other than the user's that are there: root's equal, one that logs in, and groups. */
+const ROLES: Record<string, { superuser?: 't'; login?: 't' }> = {
+  owner: {},
+  user: {},
+  ops: {},
+  admin: { superuser: 't' },
+  bob: { login: 't' },
+}
 
 let members: string[]
-let refusals: number
+let refusals = 0
+let refusal: { sqlstate: string; text: string }
 let reverted: boolean
 let sql: ScriptedSql
 let node: ScriptedNode
@@ -25,6 +33,7 @@ let management: Management
 beforeEach(async () => {
   members = []
   refusals = 0
+  refusal = { sqlstate: '40001', text: 'restart transaction' }
   reverted = false
   sql = scriptedSql(answer)
   node = await startScriptedNode(sql.script)
@@ -37,16 +46,17 @@ afterEach(async () => {
 })
 
 function answer(statement: string): SqlAnswer {
-  if (statement.startsWith('SELECT granted.'))
-    return members.length === 0
-      ? [{ name: null, own: null }]
-      : members.map((name) => ({ name, own: null }))
-  if (statement.startsWith('SELECT role.'))
-    return Object.entries(ROLES)
-      .filter(([name]) => statement.includes(`'${name}'`))
-      .map(([name, superuser]) => ({ name, circle: 'f', superuser: superuser ? 't' : 'f' }))
+  if (statement.startsWith('SELECT held.')) {
+    const others = Object.entries(ROLES)
+      .filter(([name]) => statement.includes(`'${name}'`) || members.includes(name))
+      .map(([name, { superuser = 'f', login = 'f' }]) => {
+        const others = members.includes(name) ? 't' : null
+        return { name, us: null, others, login, circle: 'f', grantable: 't', superuser }
+      })
+    return [{ itself: 'test', superuser: 'f' }, ...others]
+  }
   if (!/^(?:GRANT|REVOKE)/.test(statement)) return []
-  if (refusals-- > 0) return { sqlstate: '40001', text: 'restart transaction' }
+  if (refusals-- > 0) return refusal
   if (reverted) return []
   for (const part of statement.split('; ')) {
     const [, does, list = ''] = /^(GRANT|REVOKE) (.*) (?:TO|FROM) "test"$/.exec(part) ?? []
@@ -57,18 +67,18 @@ function answer(statement: string): SqlAnswer {
   return []
 }
 
-function syncing(more: Partial<MembershipRules> = {}) {
+function syncing(more: Partial<SettleRules> = {}) {
   const rules = {
     roles: patterns(['owner', 'user']),
     keepOthers: false,
     dialect: 'cockroachdb' as const,
     allowRoles: new Set<string>(),
+    ownRoles: new Set<string>(),
     ...more,
   }
-  return openMemberships(management, rules, () => 0)
+  return settling(management, rules)
 }
 
-const quietly = () => undefined
 const changes = () => sql.asked.filter((statement) => /^(?:GRANT|REVOKE)/.test(statement))
 
 it('follows the claim from login to login (rows 79 to 82)', async () => {
@@ -87,62 +97,113 @@ it('follows the claim from login to login (rows 79 to 82)', async () => {
     const groups = readGroups(claim, true) ?? []
     const roles = patterns(['owner', 'user'])
     const rules = { roles, allowRoles: nobody, ownRoles: nobody, foldCase: true }
-    await sync('test', wantedRoles(groups, rules).wanted, quietly)
+    await sync('test', wantedRoles(groups, rules).wanted)
     expect(members.toSorted()).toEqual(is)
   }
   expect(changes()).toEqual([
     'GRANT "owner", "user" TO "test"',
     'REVOKE "owner" FROM "test"',
     'GRANT "owner" TO "test"',
-    'REVOKE "user", "owner" FROM "test"',
+    'REVOKE "owner", "user" FROM "test"',
   ])
 })
 
 describe('memberships that nobody wants', () => {
   it('are taken back, whoever granted them', async () => {
     members = ['ops', 'user']
-    await syncing()('test', ['owner'], quietly)
+    await syncing()('test', ['owner'])
     expect(members).toEqual(['owner'])
-    expect(changes()).toEqual(['REVOKE "ops", "user" FROM "test"; GRANT "owner" TO "test"'])
+    expect(changes()).toEqual(['REVOKE "user", "ops" FROM "test"', 'GRANT "owner" TO "test"'])
   })
 
   it('are kept by a setting, where no group may become them', async () => {
     members = ['ops', 'user']
-    await syncing({ keepOthers: true })('test', ['owner'], quietly)
+    await syncing({ keepOthers: true })('test', ['owner'])
     expect(members).toEqual(['ops', 'owner'])
   })
 })
 
-it('admin is not granted, but by name', async () => {
-  expect(await syncing()('test', ['admin'], quietly)).toEqual({ granted: [], revoked: [] })
-  const allowRoles = new Set(['admin'])
-  await syncing({ allowRoles })('test', ['admin'], quietly)
-  expect(members).toEqual(['admin'])
+it('admin and those who log in are not granted, but by name', async () => {
+  const refused = await syncing()('test', ['admin', 'bob'])
+  expect(changeOf(refused)).toEqual(NOTHING)
+  expect(refused.settled.left).toEqual(['admin: has superuser', 'bob: may log in, so it is a user'])
+  await syncing({ allowRoles: new Set(['admin', 'bob']) })('test', ['admin', 'bob'])
+  expect(members).toEqual(['admin', 'bob'])
+})
+
+it('nobody is refused for what a catalog of another kind would tell', async () => {
+  members = ['admin']
+  const { settled } = await syncing({ keepOthers: true })('test', [])
+  expect([settled.powers, members]).toEqual([[], ['admin']])
 })
 
 it('a transaction that has to be restarted is, and is told once', async () => {
   refusals = 2
-  const said: unknown[] = []
-  const change = await syncing()('test', ['owner'], (told) => said.push(told))
-  expect([change, said]).toEqual([
-    { granted: ['owner'], revoked: [] },
-    [{ granted: ['owner'], revoked: [] }],
-  ])
+  const { told } = await syncing()('test', ['owner'])
+  expect(told).toEqual([{ granted: ['owner'], revoked: [] }])
+  expect(members).toEqual(['owner'])
+})
+
+it.each(['55P03', '57014'])(
+  'one that waited too long (%s) is not tried again',
+  async (sqlstate) => {
+    refusals = 1
+    refusal = { sqlstate, text: 'canceling statement' }
+    const refused = await syncing()('test', ['owner']).catch(asFailure)
+    expect(refused).toMatchObject({
+      code: 'role_sync_failed',
+      log: expect.stringContaining(`${sqlstate}: canceling statement`),
+    })
+    expect(changes()).toHaveLength(1)
+  },
+)
+
+describe('what a login asks', () => {
+  const asked = () => sql.asked.filter((statement) => !statement.startsWith('SET'))
+
+  it('is one question where all is as it should be, and none for a while', async () => {
+    members = ['owner']
+    const sync = syncing()
+    await sync('test', ['owner'])
+    await sync('test', ['owner'])
+    expect(asked()).toEqual([expect.stringMatching(/^SELECT/)])
+  })
+
+  it('is one more after each change', async () => {
+    members = ['user']
+    await syncing()('test', ['owner'])
+    expect(asked().map((statement) => statement.split(' ')[0])).toEqual([
+      'SELECT',
+      'REVOKE',
+      'SELECT',
+      'GRANT',
+      'SELECT',
+    ])
+  })
+
+  it('is nothing once it is over', async () => {
+    const login = new AbortController()
+    const over = new Failure('login_timeout')
+    const before = () => login.abort(over)
+    const refused = syncing()('test', ['owner'], { before, signal: login.signal })
+    await expect(refused).rejects.toBe(over)
+    expect(changes()).toEqual([])
+  })
 })
 
 it('one that never succeeds ends the login', async () => {
   refusals = Number.POSITIVE_INFINITY
-  const refused = await syncing()('test', ['owner'], quietly).catch(asFailure)
+  const refused = await syncing()('test', ['owner']).catch(asFailure)
   expect(refused).toMatchObject({
     code: 'role_sync_failed',
     log: expect.stringContaining('40001: restart transaction'),
   })
-  expect(changes()).toHaveLength(4)
+  expect(changes()).toHaveLength(5)
 })
 
 it('somebody who takes them back each time ends the login', async () => {
   reverted = true
-  const refused = await syncing()('test', ['owner'], quietly).catch(asFailure)
+  const refused = await syncing()('test', ['owner']).catch(asFailure)
   expect(refused).toMatchObject({
     code: 'role_sync_failed',
     log: expect.stringContaining('others change them all the time'),

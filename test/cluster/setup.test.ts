@@ -182,15 +182,23 @@ describe('the other files', () => {
 })
 
 describe('SQL', () => {
+  const THE_GROUP = [
+    "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'postern_users') THEN",
+    '  CREATE ROLE "postern_users" NOLOGIN;',
+    'END IF; END $$;',
+  ]
+
   it('makes the group', () => {
-    expect(active(blocks({ signIn: 'peer' })[SQL])).toEqual(['CREATE ROLE postern_users NOLOGIN;'])
+    expect(active(blocks({ signIn: 'peer' })[SQL])).toEqual(THE_GROUP)
   })
 
   it('gives the management role the sight of two views, and quotes its name', () => {
-    const role = '"M""; DROP"'
-    expect(active(blocks({ signIn: 'peer', management: 'M"; DROP' })[SQL])).toEqual([
-      'CREATE ROLE postern_users NOLOGIN;',
-      `CREATE ROLE ${role} LOGIN;`,
+    const role = '"M""\'; $$ DROP $q$"'
+    expect(active(blocks({ signIn: 'peer', management: 'M"\'; $$ DROP $q$' })[SQL])).toEqual([
+      ...THE_GROUP,
+      `DO $qq$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'M"''; $$ DROP $q$') THEN`,
+      `  CREATE ROLE ${role} LOGIN;`,
+      'END IF; END $qq$;',
       `GRANT SELECT ON pg_hba_file_rules TO ${role};`,
       `GRANT EXECUTE ON FUNCTION pg_hba_file_rules() TO ${role};`,
       `GRANT SELECT ON pg_ident_file_mappings TO ${role};`,
@@ -227,7 +235,7 @@ describe('SQL', () => {
     ],
   ])('gives the management role the rights for groups and new users: %s', (_name, given, lines) => {
     const printed = active(blocks({ signIn: 'peer', management: 'm', ...given })[SQL])
-    expect(printed.slice(6)).toEqual(lines)
+    expect(printed.slice(10)).toEqual(lines)
   })
 
   it('says what is different before PostgreSQL 16, and what a pattern needs', () => {

@@ -306,6 +306,47 @@ describe('keys that must agree', () => {
       ['10:5: clients say its name in a host: write letters a-z, digits and -'],
     ],
     [
+      'OAUTHBEARER without an issuer',
+      good('    server.oauthbearer_authentication.enabled: true'),
+      [
+        '9:48: clients are told whose tokens are wanted; name an issuer in server.oauthbearer_authentication.issuers.configuration or server.jwt_authentication.issuers.configuration',
+      ],
+    ],
+    [
+      'OAUTHBEARER with issuers of its own, and none of them',
+      good(
+        '    server.jwt_authentication.issuers: https://a.test\n    server.oauthbearer_authentication.enabled: true\n    server.oauthbearer_authentication.issuers.configuration: []',
+      ),
+      [
+        '10:48: clients are told whose tokens are wanted; name an issuer in server.oauthbearer_authentication.issuers.configuration or server.jwt_authentication.issuers.configuration',
+      ],
+    ],
+    [
+      'the place of keys where OAUTHBEARER names its issuers',
+      good(
+        '    server.oauthbearer_authentication.issuers.configuration: {issuer_jwks_map: {https://a.test: https://b.test}}',
+      ),
+      [
+        '9:62: issuers JSON not valid: {"issuer_jwks_map":{"https://a.test":"https://b.test"}}; write one issuer, or a list like ["one", "two"]',
+      ],
+    ],
+    [
+      'a scope that is no word',
+      good('    server.oauthbearer_authentication.scope: \'openid "x"\''),
+      ['9:46: write scopes with a space between them, like: openid email'],
+    ],
+    [
+      'groups and users without a management role',
+      good(
+        '    server.jwt_authentication.authorization.enabled: true\n    security.provisioning.jwt.enabled: true',
+      ),
+      [
+        '9:54: this is done by a role of the gate; name it in management: {role}',
+        '9:54: no group may become a role; name the roles that may in server.jwt_authentication.authorization.roles',
+        '10:40: this is done by a role of the gate; name it in management: {role}',
+      ],
+    ],
+    [
       'two clusters, one of them with a mistake',
       `${GOOD}  other:\n${one.replace('peer', 'ldap')}`,
       ['12:14: write peer or certificate or scram or trust or forward, not "ldap"'],

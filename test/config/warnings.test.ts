@@ -84,6 +84,7 @@ clusters:
 `
 const MAP = QUIET.slice(QUIET.indexOf('    server.identity_map'))
 const FETCHED = '    server.jwt_authentication.jwks_auto_fetch.enabled: true\n'
+const OAUTH = '    server.oauthbearer_authentication'
 const OPTIONS = '    issuer_options:\n      https://a.test:\n'
 const TRUST = QUIET.slice(QUIET.indexOf('    server.jwt'))
 
@@ -461,6 +462,44 @@ describe('whom to believe', () => {
       ],
     },
     {
+      name: 'an issuer that may outlast the login',
+      change: [[`    server.jwt_authentication.jwks: ${A}\n`, '']],
+      more: `${FETCHED}    server.jwt_authentication.client.timeout: 7500ms\n`,
+      says: [
+        '17:47: an issuer that hangs outlasts the login, and nobody learns why it failed; write less than half of limits.authentication_timeout (15s)',
+      ],
+    },
+    {
+      name: 'OAUTHBEARER alone',
+      change: [
+        ['authentication.enabled: true', 'authentication.enabled: false'],
+        ['audience: gate', "audience: ''"],
+      ],
+      more: `${OAUTH}.enabled: true\n${OAUTH}.audience: gate\n`,
+      says: [],
+    },
+    {
+      name: 'OAUTHBEARER for nobody',
+      more: `${OAUTH}.enabled: true\n${OAUTH}.audience: []\n`,
+      says: [
+        '18:49: nobody can sign in: no audience is accepted; write in server.oauthbearer_authentication.audience whom the tokens are made for',
+      ],
+    },
+    {
+      name: 'an issuer of OAUTHBEARER alone',
+      more: `${OAUTH}.enabled: true\n${OAUTH}.issuers.configuration: http://b.test\n`,
+      says: [
+        '14:37: each of these keys may sign for all of "https://a.test", "http://b.test"; give every issuer its own in issuer_options',
+        '18:62: "http://b.test" is not an https URL, as issuers are; write what its tokens have as "iss", letter by letter',
+        '18:62: "http://b.test" is taken at its word: whatever its tokens have as "sub" is the role; say in server.identity_map.configuration who may be whom (a line "http://b.test /^(.*)$ \\1" if that is what you mean)',
+      ],
+    },
+    {
+      name: 'options of an issuer that is asked for groups alone',
+      more: `    management: {role: m}\n    server.jwt_authentication.authorization.enabled: true\n    server.jwt_authentication.authorization.roles: [a]\n${OPTIONS}        bearer_token_file: token\n`,
+      says: [],
+    },
+    {
       name: 'tokens for good',
       more: '    server.jwt_authentication.require_expiry: false\n',
       says: [
@@ -555,6 +594,11 @@ describe('who may be whom', () => {
       name: 'a line for a reserved role that CockroachDB spells otherwise',
       change: [line('carl PG_Monitor'), ['kind: postgresql', 'kind: cockroachdb']],
       more: '    allow_roles: [pg_monitor]\n',
+      says: [],
+    },
+    {
+      name: 'an exception that only the management role can know to be one',
+      more: '    management: {role: watcher}\n    allow_roles: [dba]\n',
       says: [],
     },
     {

@@ -445,7 +445,7 @@ test('a principal is what the token says', async () => {
     sub: ['carl', 'Max'],
     scope: 'openid sql',
   })
-  expect(await authenticate(new Secret(token), trust, NOW * 1000)).toEqual({
+  expect(await authenticate(new Secret(token), trust, () => NOW * 1000)).toEqual({
     issuer: ISS,
     names: ['carl', 'Max'],
     users: ['carl', 'Max'],

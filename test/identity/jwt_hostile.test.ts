@@ -260,7 +260,7 @@ describe('what is no token', () => {
     const { trust } = clusterOf(trusting)
     const [plain, wrapped] = await Promise.all(
       [login.token, `${login.token}\n`].map((text) =>
-        authenticate(new Secret(text), trust, NOW * 1000),
+        authenticate(new Secret(text), trust, () => NOW * 1000),
       ),
     )
     expect(wrapped).toEqual(plain)

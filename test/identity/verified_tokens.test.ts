@@ -21,7 +21,9 @@ interface Judged {
 
 async function judge(token: string, trust: Trust, nowS = NOW): Promise<Judged> {
   const found: Findings = {}
-  const who = await authenticate(new Secret(token), trust, nowS * 1000, found).catch(asFailure)
+  const who = await authenticate(new Secret(token), trust, () => nowS * 1000, found).catch(
+    asFailure,
+  )
   const remembered = found.remembered === true
   return 'users' in who
     ? { in: who.users, remembered }
@@ -54,8 +56,8 @@ test('the second time nothing is verified, and everything is known', async () =>
   const trust = trustIn({ keys: [P256] })
   const token = new Secret(es256({ jti: 'x' }))
   const [first, second]: Findings[] = [{}, {}]
-  const one = await authenticate(token, trust, NOW * 1000, first)
-  const two = await authenticate(token, trust, NOW * 1000, second)
+  const one = await authenticate(token, trust, () => NOW * 1000, first)
+  const two = await authenticate(token, trust, () => NOW * 1000, second)
   expect(two).toEqual(one)
   expect(second).toEqual({ ...first, remembered: true })
   expect(second).toMatchObject({ verified: true, names: ['maxroach'], keysFetched: 7 })

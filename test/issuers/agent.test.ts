@@ -2,6 +2,7 @@
 import { EventEmitter, once } from 'node:events'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { askedOnce } from '../../src/issuers/agent.ts'
 import { openGet } from '../../src/issuers/get.ts'
 import { type ConnectProxy, openConnectProxy } from '../support/connect_proxy.ts'
 import { type IssuerServer, NEVER, openIssuerServer } from '../support/issuer_server.ts'
@@ -166,4 +167,26 @@ describe('a proxy that does not serve', () => {
       expect(await told(KEYS, { HTTPS_PROXY })).toBe(says)
     },
   )
+})
+
+describe('the DNS', () => {
+  it('is asked once by all who wait for the same name, and again by those who come later', () => {
+    const questions: string[] = []
+    const answers: (() => void)[] = []
+    const lookup = askedOnce((host, _options, done) => {
+      questions.push(host)
+      answers.push(() => done(null, '192.0.2.1', 4))
+    })
+    const heard: string[] = []
+    const ask = (host: string, who: string) =>
+      lookup(host, {}, (_error, address) => heard.push(`${who} ${address}`))
+    ask('dead.test', 'ann')
+    ask('dead.test', 'bob')
+    ask('other.test', 'carl')
+    expect(questions).toEqual(['dead.test', 'other.test'])
+    for (const answer of answers) answer()
+    expect(heard).toEqual(['ann 192.0.2.1', 'bob 192.0.2.1', 'carl 192.0.2.1'])
+    ask('dead.test', 'dora')
+    expect(questions).toEqual(['dead.test', 'other.test', 'dead.test'])
+  })
 })

@@ -101,6 +101,17 @@ describe('with a grace', () => {
     expect(await world.login(A)).toBe('in')
   })
 
+  test('only in an outage: a fetch that failed while the keys were fresh is none', async () => {
+    const world = await fetchedKeys(grace)
+    await world.login(A)
+    world.server.jwks.status = 500
+    expect(await world.login(B)).toBe(UNAVAILABLE)
+    world.server.jwks.status = 200
+    world.server.publish(B)
+    world.later(40)
+    expect(await world.login(A)).toContain('failed to find key')
+  })
+
   test('but not what may not be stored', async () => {
     const world = await fetchedKeys({ ...grace, cache: 'no-store' })
     await world.login(A)
@@ -178,18 +189,33 @@ describe('ahead of time', () => {
     expect(hits(world)).toBe('0/1')
   })
 
-  test('an issuer that is away at the start is asked again by a login', async () => {
+  test('an issuer that is away at the start is asked again, also when nobody signs in', async () => {
     const world = await fetchedKeys()
     world.server.discovery.status = 500
     world.issuer.refreshAhead()
     await expect.poll(() => world.issuer.status().fetches.failed).toBe(1)
-    world.later(60)
     world.issuer.refreshAhead()
     await settle(world)
     expect(hits(world)).toBe('1/0')
     world.server.discovery.status = 200
+    world.later(60)
+    world.issuer.refreshAhead()
+    await expect.poll(() => world.issuer.status().keys).toBe(1)
+    expect(hits(world)).toBe('2/1')
     expect(await world.login(A)).toBe('in')
     expect(hits(world)).toBe('2/1')
+  })
+
+  test('by a login, a document that lives too short for anybody else to care', async () => {
+    const world = await fetchedKeys({ cache: 'max-age=30' })
+    await world.login(A)
+    world.later(26)
+    world.issuer.refreshAhead()
+    expect(await world.login(A)).toBe('in')
+    await expect.poll(() => world.issuer.status().fetches.ok).toBe(4)
+    world.later(10)
+    expect(await world.login(A)).toBe('in')
+    expect(hits(world)).toBe('2/2')
   })
 
   test('when less than a fifth is left', async () => {

@@ -191,3 +191,80 @@ test('its status says how old the keys are, and what went wrong', async () => {
   await world.login(A)
   expect(issuer.status()).toMatchObject({ lastError: undefined, fetches: { ok: 4, failed: 1 } })
 })
+
+describe('a credential that the issuer says again', () => {
+  const SECRET = 'eyJGate.Own.Bearer-of-the-gate'
+  const bearerToken = () => new Secret(SECRET)
+
+  test.each<[string, (server: IssuerServer) => void, RegExp]>([
+    [
+      'in its document',
+      (server) => Object.assign(server.discovery.body, { issuer: `https://${SECRET}` }),
+      /issuer did not match: .* got https:\/\/\[secret\]/,
+    ],
+    [
+      'in a redirect to another host',
+      (server) =>
+        Object.assign(server.discovery, {
+          status: 302,
+          headers: { location: `https://${SECRET}.test/` },
+        }),
+      /redirect to another host refused: \[secret\]\.test/,
+    ],
+    [
+      'in a redirect',
+      (server) =>
+        Object.assign(server.discovery, { status: 302, headers: { location: `/?t=${SECRET}` } }),
+      /t=\[secret\] returned 404/,
+    ],
+    [
+      'in a header',
+      (server) =>
+        Object.assign(server.discovery.headers, { 'content-encoding': `Bearer ${SECRET}` }),
+      /content-encoding "Bearer \[secret\]" is refused/,
+    ],
+  ])('%s is in no text', async (_how, spoil, told) => {
+    const world = await fetchedKeys({ bearerToken })
+    spoil(world.server)
+    expect(await world.login(A)).toBe('JWT authentication: unable to validate token')
+    const { lastError } = world.issuer.status()
+    expect([world.log(), lastError]).toEqual([
+      expect.stringMatching(told),
+      expect.stringMatching(told),
+    ])
+    expect(`${world.log()} ${lastError}`.toLowerCase()).not.toContain(SECRET.toLowerCase())
+  })
+
+  test("in the answer to a user's own token is in no text either", async () => {
+    const world = await fetchedKeys()
+    world.server.userinfo.status = 302
+    world.server.userinfo.headers = { location: `/again?access_token=${SECRET}` }
+    const asked = world.issuer.userinfo(bearerToken())
+    await expect(asked).rejects.toMatchObject({
+      log: expect.stringMatching(/access_token=\[secret\] returned 404/),
+    })
+  })
+})
+
+test('the last error is that of the last fetch', async () => {
+  const world = await fetchedKeys({ cache: 'max-age=10' })
+  world.server.jwks.status = 500
+  await world.login(A)
+  expect(world.issuer.status().lastError).toMatch(/jwks returned 500/)
+  world.server.discovery.status = 503
+  world.later(60)
+  await world.login(A)
+  expect(world.issuer.status().lastError).toMatch(/openid-configuration returned 503/)
+})
+
+test('a token that expires while its keys are fetched is refused', async () => {
+  const world = await fetchedKeys()
+  world.server.jwks.answer = (_request, response) => {
+    world.later(4_000_000_000)
+    response.writeHead(200, { 'cache-control': 'max-age=4000000000' })
+    response.end(JSON.stringify(world.server.jwks.body))
+  }
+  expect(await world.login(A)).toBe(
+    'JWT authentication: invalid token / unable to parse token: "exp" not satisfied',
+  )
+})

@@ -79,6 +79,23 @@ describe.each(users)('postern dev as $who', ({ as }) => {
     expect(rows).toEqual([{ me: 'maxroach' }])
   })
 
+  it('has a line that says why a token is refused', async () => {
+    const explain =
+      dev
+        .said()
+        .split('\n')
+        .find((line) => line.includes(' explain ')) ?? ''
+    const ask = (...args: string[]) =>
+      run('sh', ['-c', [explain, ...args].join(' ')], { ...dev.how, input: token })
+    const granted = await ask()
+    expect(granted).toMatchObject({ code: 0, stderr: '' })
+    expect(granted.stdout).toMatch(/^decision {10}granted at .* UTC: maxroach$/m)
+    const refused = await ask('--user carl')
+    expect(refused.code).toBe(1)
+    expect(refused.stdout).toMatch(/^✗ user {9}asked for carl; the token may be maxroach$/m)
+    expectNoToken([token], granted.stdout, refused.stdout)
+  })
+
   describeWith('psql', 'and psql', () => {
     it('signs in with the line that it prints', async () => {
       const input = 'select current_user, current_database();\n'
@@ -128,6 +145,14 @@ describe('postern dev', { timeout: 60_000 }, () => {
     )
     const token = await freshToken(first)
     await ask(first, token, 'create table kept as select 42 as value')
+    const { code, stdout } = await run('sh', ['-c', await readmeLines()], {
+      cwd: ROOT,
+      env: { ...first.how.env, DATA: join(tmp, "the owner's data & more") },
+    })
+    expect(code).toBe(1)
+    const shown = (await readFile(join(ROOT, 'README.md'), 'utf8')).match(/^[✓✗·] .*$/gm) ?? []
+    expect(shown).toHaveLength(5)
+    for (const line of shown) expect(stdout.split('\n')).toContain(line)
     first.child.kill('SIGTERM')
     expect((await first.ended).code).toBe(0)
     expect((await readdir(join(tmp, "the owner's data & more"))).sort()).toEqual(KEPT)
@@ -238,6 +263,13 @@ async function copyFor(as: NonNullable<How['as']>): Promise<string | undefined> 
 async function ctrlC(program: Program) {
   process.kill(-(program.child.pid ?? 0), 'SIGINT')
   return await program.ended
+}
+
+/** How the README asks why a token is refused. */
+async function readmeLines(): Promise<string> {
+  const text = await readFile(join(ROOT, 'README.md'), 'utf8')
+  const [lines = ''] = /^npm run -s postern -- token .*\n.* explain .*$/m.exec(text) ?? []
+  return lines.replaceAll('../postern-data', '"$DATA"')
 }
 
 /** By the line that it prints, as pasted. */

@@ -4,11 +4,13 @@
  * real, its management role has exactly the rights that `postern cluster setup` prints, and the issuer
  * answers over HTTPS.
  */
+import { Readable } from 'node:stream'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { startGate, type TestGate } from '../support/gate.ts'
 import { type IssuerServer, openIssuerServer } from '../support/issuer_server.ts'
 import { MANAGEMENT, type ManagedNode, startManagedNode } from '../support/managed_node.ts'
 import { openTls, refusalOf, signIn } from '../support/wire_client.ts'
+import { runIn } from '../support/world.ts'
 
 const JWT = 'server.jwt_authentication'
 const ROLES = ['owner', 'user', 'dba']
@@ -133,6 +135,29 @@ describe('userinfo', () => {
     expect((await node.memberships('ursula')).own).toEqual(['postern_users', 'user'])
   })
 
+  it('is asked once for those who show the same token at once, and again after a failure', async () => {
+    issuer.userinfo.body = { sub: 'una', roles: ['owner'] }
+    const token = await gate.token('una', { iss: issuer.issuer })
+    const again = async () => {
+      const client = await openTls(gate.port, gate.caPem)
+      const said = await signIn(client, { user: 'una', database: 'postgres' }, token)
+      client.close()
+      return refusalOf(said)?.['M']
+    }
+    issuer.userinfo.status = 500
+    expect(await again()).toBe('JWT authorization: userinfo lookup failed')
+    issuer.userinfo.status = 200
+    issuer.userinfo.delayMs = 100
+    const before = issuer.hits.userinfo
+    expect(await Promise.all([again(), again(), again()])).toEqual([
+      undefined,
+      undefined,
+      undefined,
+    ])
+    delete issuer.userinfo.delayMs
+    expect(issuer.hits.userinfo - before).toBe(1)
+  })
+
   it('of somebody else is no answer', async () => {
     issuer.userinfo.body = { sub: 'mallory', roles: ['owner'] }
     expect(await login('ulf', {})).toEqual(['28000 JWT authorization: userinfo lookup failed', ''])
@@ -154,10 +179,63 @@ describe('userinfo', () => {
 })
 
 describe('memberships', () => {
-  it('are of roles that are there, may be granted, and are no more than a user', async () => {
+  it('are of roles that are there, may be granted, and are no more than a user; the record says why', async () => {
     await node.sql('CREATE ROLE team_a; GRANT team_a TO postern_management WITH ADMIN TRUE')
-    const roles = ['team_a', 'team_b', 'dba', 'postgres', 'handmade', 'postern_users', 'pg_monitor']
+    await node.sql('CREATE ROLE team_x; CREATE ROLE team_lead LOGIN')
+    await node.sql('GRANT team_lead TO postern_management WITH ADMIN TRUE')
+    const many = ['team_a', 'team_b', 'team_x', 'team_lead', 'dba', 'postgres', 'handmade']
+    const roles = [...many, 'postern_users', 'pg_monitor']
     expect(await login('bob', { roles })).toEqual(['in', 'team_a'])
+    const record = await gate.event('login_decision', { User: 'bob' })
+    expect(record['Token']).toMatchObject({
+      roles: ['team_a'],
+      roleCount: 1,
+      left: [
+        'team_b: is not there',
+        'team_x: may not be granted by the management role',
+        'team_lead: may log in, so it is a user',
+        'dba: has superuser',
+      ],
+    })
+    const audit = gate.audit.map((line) => JSON.stringify(line)).join('\n')
+    const args = ['explain', '--request-id', String(record['SessionID']), '--audit', '-']
+    const { stdout } = await runIn('.', args, { stdin: () => Readable.from([Buffer.from(audit)]) })
+    expect(stdout).toContain('of the token, roles: team_a\n')
+    expect(stdout).toContain('✓ team_a\n')
+    expect(stdout).toContain('· team_x: may not be granted by the management role\n')
+  })
+
+  it('are taken back from whoever is too powerful by one, or was dropped by the issuer', async () => {
+    await node.sql('CREATE ROLE team_ops; GRANT team_ops TO postern_management WITH ADMIN TRUE')
+    expect(await login('ben', { roles: ['team_ops', 'user'] })).toEqual(['in', 'team_ops user'])
+    await node.sql('ALTER ROLE team_ops CREATEDB')
+    nowMs += 31_000
+    expect(await login('ben', { roles: ['team_ops', 'user'] })).toEqual(['in', 'user'])
+    await node.sql('ALTER ROLE team_ops NOCREATEDB')
+    expect(await login('ben', { roles: ['team_ops'] })).toEqual(['in', 'team_ops'])
+    await node.sql('ALTER ROLE team_ops CREATEDB')
+    expect(await login('ben', { roles: ['user'] })).toEqual(['in', 'user'])
+  })
+
+  it('in a role that is allowed by name lock nobody out', async () => {
+    await node.sql('ALTER ROLE dba NOSUPERUSER CREATEROLE')
+    const allowing = await open({ allow_roles: ['dba'] })
+    expect(await login('amy', { roles: ['dba'] }, allowing)).toEqual(['in', 'dba'])
+    nowMs += 31_000
+    expect(await login('amy', { roles: ['dba'] }, allowing)).toEqual(['in', 'dba'])
+    expect(await login('amy', { roles: ['user'] }, allowing)).toEqual(['in', 'user'])
+    await allowing.close()
+    await node.sql('ALTER ROLE dba SUPERUSER NOCREATEROLE')
+  })
+
+  it('are taken back from whoever is refused, and none are made', async () => {
+    await login('mia', { roles: ['owner'] })
+    await node.sql('ALTER ROLE mia CREATEDB')
+    nowMs += 31_000
+    expect(await login('mia', { roles: ['user'] })).toEqual([
+      '28000 JWT authentication: invalid identity',
+      '',
+    ])
   })
 
   it('that somebody made by hand stay', async () => {
@@ -175,8 +253,8 @@ describe('memberships', () => {
     expect(told.filter(([type]) => /role$/.test(String(type)))).toEqual([
       ['create_role', 'dora'],
       ['grant_role', ['owner']],
-      ['grant_role', ['user']],
       ['revoke_role', ['owner']],
+      ['grant_role', ['user']],
     ])
     expect(lines.at(0)).toMatchObject({ Source: `jwt_token:${issuer.issuer}`, Cluster: 'test' })
   })
@@ -198,6 +276,15 @@ describe('memberships', () => {
 })
 
 describe('users', () => {
+  it.each([
+    ['without groups', { roles: [] }, 'JWT authorization: empty group list'],
+    ['whose issuer does not answer', {}, 'JWT authorization: userinfo lookup failed'],
+  ])('%s are not made', async (_what, claims, refusal) => {
+    issuer.userinfo.status = 500
+    expect(await login('stranger', claims)).toEqual([`28000 ${refusal}`, ''])
+    expect(await node.sql("SELECT 1 FROM pg_roles WHERE rolname = 'stranger'")).toEqual([])
+  })
+
   it('are made with their source, and may do no more than anybody', async () => {
     expect(await login('grace', { roles: ['user'] })).toEqual(['in', 'user'])
     const [row] = await node.sql(

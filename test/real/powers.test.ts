@@ -75,6 +75,15 @@ describe('with a management role', () => {
     await allowing.close()
   })
 
+  it('asks about the very role, whatever encoding is set for it', async () => {
+    await admin.query('CREATE ROLE "powers_andré" LOGIN SUPERUSER IN ROLE postern_users')
+    await admin.query("ALTER ROLE powers_management SET client_encoding = 'LATIN1'")
+    const fresh = await startGate({ node, cluster: { management: { role: 'powers_management' } } })
+    expect(await told(fresh, 'powers_andré')).toMatchObject({ C: '28000' })
+    await fresh.close()
+    await admin.query('ALTER ROLE powers_management RESET client_encoding')
+  })
+
   it('nobody gets in while it cannot ask', async () => {
     const cluster = { management: { role: 'nobody_at_all' } }
     const blind = await startGate({ node, cluster })

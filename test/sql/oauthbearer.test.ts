@@ -266,12 +266,6 @@ describe('where it is offered', () => {
       `${problem}: it has more than one auth value`,
     ],
     [
-      'another scheme',
-      (t) => initial(bearer(t).replace('Bearer', 'Basic')),
-      '28000',
-      'JWT authentication: invalid token',
-    ],
-    [
       'more than there may be',
       () => Buffer.from('7000020005', 'hex'),
       '08P01',
@@ -285,6 +279,36 @@ describe('where it is offered', () => {
     expect(fields(said[0]?.body ?? Buffer.alloc(0))).toMatchObject({ C, M })
     expect(said[0]?.body.toString()).not.toContain(token)
     expect(await client.next()).toBeUndefined()
+  })
+
+  it('another scheme is refused like a bad token, and nothing is said of what came', async () => {
+    const client = await ask(gate)
+    const token = await scoped('maxroach')
+    const said = await answer(client, initial(bearer(token).replace('Bearer', 'Basic')))
+    expect(challengeIn(said)).toMatchObject({ status: 'invalid_token' })
+    client.write(LEAVE_TO_FAIL)
+    const refused = await client.until('E')
+    expect(refusalOf(refused)).toMatchObject({ C: '28000', M: 'JWT authentication: invalid token' })
+    expect(JSON.stringify(refusalOf(refused))).not.toContain(token)
+  })
+
+  it('keys that can not be had are no fault of the token: there is no better one to get', async () => {
+    const away = await startGate({
+      node: node.address,
+      cluster: {
+        'server.oauthbearer_authentication.enabled': true,
+        'server.jwt_authentication.jwks_auto_fetch.enabled': true,
+        'server.jwt_authentication.issuers.configuration': 'https://127.0.0.1:1',
+      },
+    })
+    const client = await ask(away)
+    const token = await away.token('maxroach', { iss: 'https://127.0.0.1:1' })
+    const said = await answer(client, initial(bearer(token)))
+    expect(refusalOf(said)).toMatchObject({
+      C: '28000',
+      M: 'JWT authentication: unable to validate token',
+    })
+    await away.close()
   })
 })
 

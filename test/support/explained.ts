@@ -50,7 +50,8 @@ export function cause({ checks, Failure, Role }: Explained): string {
   return decided === undefined ? `in as ${Role}` : `${decided.name} ${Failure}`
 }
 
-const OWN = /^(?:kind|nodes|sign_in|management|issuer_options|allow_roles|.*_authentication\..*)$/
+const OWN =
+  /^(?:kind|nodes|sign_in|management|issuer_options|allow_roles|security\..*|.*_authentication\..*)$/
 
 /** A configuration; `jwks` and the like without their long names, as in log_in.ts. */
 export function settingsText(settings: Claims): string {

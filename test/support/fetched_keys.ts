@@ -85,7 +85,7 @@ export async function fetchedKeys(wanted: Wanted = {}): Promise<FetchedKeys> {
       const claims = { iss: server.issuer, sub: 'ann', exp: 4_000_000_000 }
       const token = new Secret(await mint(key, { claims, header: { kid } }))
       try {
-        await authenticate(token, trusting(issuer, server.issuer), now())
+        await authenticate(token, trusting(issuer, server.issuer), now)
         return 'in'
       } catch (thrown) {
         const failure = asFailure(thrown)

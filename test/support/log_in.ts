@@ -73,7 +73,7 @@ export async function logIn({
   const startup = { minor: 0, user, database: undefined, options: undefined, replication }
   try {
     const { ask } = readAsk({ ...startup, parameters: new Map() }, cluster)
-    const principal = await authenticate(new Secret(token), trust, nowMs ?? NOW * 1000)
+    const principal = await authenticate(new Secret(token), trust, () => nowMs ?? NOW * 1000)
     const decision = decide(principal, ask, rules)
     if (!decision.granted) throw new Failure(decision.denial.code, decision.denial)
     return { in: decision.grant.role }

@@ -23,6 +23,8 @@ export const VERSIONS = hasDebianPostgres || process.env['CI'] !== undefined ? [
 export interface ManagedNode {
   node: Node
   management: Management
+  /** The SQL that setup prints for it. */
+  printed: string
   /** As the superuser. */
   sql(text: string): Promise<Record<string, unknown>[]>
   /** Of a role: those that the management role granted, and those of anybody else. */
@@ -71,12 +73,14 @@ export async function startManagedNode(version: number, rights: Rights): Promise
     await server.stop()
     await rm(dir, { recursive: true, force: true })
   }
-  const toPaste = lines('SQL, as a superuser, in').join('\n')
+  const sinceSixteen = lines('SQL, as a superuser, in').join('\n')
+  const toPaste =
+    version === 15 ? sinceSixteen.replaceAll(SINCE_16, 'WITH ADMIN OPTION;') : sinceSixteen
   try {
     await admin.connect()
     for (const name of (rights.roles ?? []).filter((text) => !text.startsWith('/')))
       await sql(`CREATE ROLE ${identifier(name)}`)
-    await sql(version === 15 ? toPaste.replaceAll(SINCE_16, 'WITH ADMIN OPTION;') : toPaste)
+    await sql(toPaste)
   } catch (thrown) {
     await stop()
     throw thrown
@@ -85,6 +89,7 @@ export async function startManagedNode(version: number, rights: Rights): Promise
   return {
     node,
     management,
+    printed: toPaste,
     sql,
     async memberships(role) {
       const rows = await sql(

@@ -40,18 +40,31 @@ export function scriptedSql(answer: (sql: string) => SqlAnswer | Promise<SqlAnsw
   }
 }
 
+/** Rows of other columns than the row before have a description of their own. */
 function rows(all: Record<string, string | null>[]): Buffer[] {
-  const names = Object.keys(all[0] ?? {})
-  const columns = names.map((name) => Buffer.concat([Buffer.from(`${name}\0`), Buffer.alloc(18)]))
-  const lines = all.map((row) =>
-    names.map((name) => {
-      const value = row[name] ?? null
-      return value === null
-        ? uint32(-1)
-        : Buffer.concat([uint32(Buffer.byteLength(value)), Buffer.from(value)])
-    }),
+  let described = ''
+  return all.flatMap((row) => {
+    const names = Object.keys(row)
+    const same = described === names.join()
+    described = names.join()
+    return same ? [line(row)] : [description(names), line(row)]
+  })
+}
+
+function description(names: string[]): Buffer {
+  return list(
+    'T',
+    names.map((name) => Buffer.concat([Buffer.from(`${name}\0`), Buffer.alloc(18)])),
   )
-  return [list('T', columns), ...lines.map((values) => list('D', values))]
+}
+
+function line(row: Record<string, string | null>): Buffer {
+  const values = Object.values(row).map((value) =>
+    value === null
+      ? uint32(-1)
+      : Buffer.concat([uint32(Buffer.byteLength(value)), Buffer.from(value)]),
+  )
+  return list('D', values)
 }
 
 function list(type: string, parts: Buffer[]): Buffer {
