@@ -19,21 +19,22 @@ export async function work(link: Link<ToPrimary, ToWorker>, now: () => number): 
   const begun = Promise.withResolvers<Begin>()
   const ended = Promise.withResolvers<void>()
   const others = { connections: 0 }
-  let then: Promise<Running> | undefined
+  // Messages come in one read with the first one: what is told while the worker opens waits here.
+  const running = begun.promise.then((begin) => open(begin, primary, others, now))
+  running.catch(() => undefined)
   link.onMessage((message) => {
     if (message.kind === 'begin') begun.resolve(message)
     else if (message.kind === 'answer') primary.answered(message.id, message.answer)
     else if (message.kind === 'elsewhere') others.connections = message.connections
-    else void then?.then((running) => obey(message, running, link, ended.resolve))
+    else running.then((open) => obey(message, open, link, ended.resolve), ended.reject)
   })
-  const begin = await begun.promise
-  then = open(begin, primary, others, now)
   try {
-    const { worker } = await then
+    const { worker } = await running
     link.send({ kind: 'open', addresses: worker.addresses })
     await ended.promise
   } catch (thrown) {
-    link.send({ kind: 'failed', problem: asFailure(thrown).message })
+    const { message, log } = asFailure(thrown)
+    link.send({ kind: 'failed', problem: log === undefined ? message : `${message}: ${log}` })
   }
   primary.flush()
   link.close()

@@ -69,7 +69,7 @@ const CLOSE_MS = 8_000
 
 /** @throws Failure `workers_failed` */
 export async function openWorkers(parts: WorkersParts): Promise<Workers> {
-  const { members, start, close: stopStarting } = openMembers(parts)
+  const { members, start, startUnlessClosing, close: stopStarting } = openMembers(parts)
   const tell = tellElsewhere(members)
   /** One after the other. */
   let replaced = Promise.resolve()
@@ -90,11 +90,12 @@ export async function openWorkers(parts: WorkersParts): Promise<Workers> {
       renew: ({ source }) => all({ kind: 'renew', source }),
       replace() {
         const before = replaced
-        replaced = before.catch(() => undefined).then(() => replaceAll(members, start))
+        replaced = before.catch(() => undefined).then(() => replaceAll(members, startUnlessClosing))
         return replaced
       },
       async drain() {
         stopStarting()
+        for (const member of members) if (member.state === 'starting') member.link.kill()
         all({ kind: 'drain' })
         await Promise.all([...members].map(({ drained }) => drained.promise))
       },
@@ -138,7 +139,9 @@ function openMembers(parts: WorkersParts) {
   }
   const again = () => {
     if (closing) return
-    if (crashes >= CRASHES_MAX) {
+    // As long as one of them works, the others are tried again and again.
+    const works = [...members].some(({ state }) => state === 'open')
+    if (crashes >= CRASHES_MAX && !works) {
       parts.failed(failed('the log says why'))
       return
     }
@@ -157,6 +160,7 @@ function openMembers(parts: WorkersParts) {
   return {
     members,
     start,
+    startUnlessClosing: () => (closing ? undefined : start()),
     close: () => {
       closing = true
     },
@@ -186,10 +190,14 @@ function newMember(number: number, { start, elapsed }: WorkersParts): Member {
 }
 
 /** A fresh one for each that there is now, but for those that are lost meanwhile: they have theirs. */
-async function replaceAll(members: ReadonlySet<Member>, start: () => Member): Promise<void> {
+async function replaceAll(
+  members: ReadonlySet<Member>,
+  start: () => Member | undefined,
+): Promise<void> {
   for (const old of [...members].filter(({ state }) => state === 'open')) {
     if (!members.has(old)) continue
     const fresh = start()
+    if (fresh === undefined) return
     await fresh.opened.promise
     const leaving = members.has(old) ? old : fresh
     leaving.state = 'leaving'

@@ -24,6 +24,7 @@ import {
 } from '../wire/scram.ts'
 import { endPointOf } from './end_point.ts'
 import { type Answers, hearSasl } from './sign_in.ts'
+import { openTurns } from './turns.ts'
 
 /** The secrets that a cluster's roles sign in with. */
 export interface RoleSecrets {
@@ -39,6 +40,8 @@ export type StretchPassword = (
 ) => Promise<Buffer>
 
 const KEYS_MAX = 1_000
+const STRETCH_AT_ONCE = 2
+const STRETCH_MS = 10_000
 const KEY_BYTES = 32
 /** As libpq's: 24 characters. */
 const NONCE_BYTES = 18
@@ -54,11 +57,14 @@ export function openRoleSecrets(
   keysMax = KEYS_MAX,
 ): RoleSecrets {
   const remembered = new LRUCache<string, Promise<ScramKeys>>({ max: keysMax })
+  const turns = openTurns(STRETCH_AT_ONCE)
   const keysOf: KeysOf = (role, secret, salt, iterations) => {
     const id = `${iterations} ${salt.toString('base64')} ${role}`
     const known = remembered.get(id)
     if (known !== undefined) return known
-    const keys = stretch(saslprep(secret.reveal()), salt, iterations).then(scramKeys)
+    // A node may ask for a million iterations, each time with another salt: it gets two threads.
+    const work = () => stretch(saslprep(secret.reveal()), salt, iterations)
+    const keys = turns.take(AbortSignal.timeout(STRETCH_MS), work).then(scramKeys)
     remembered.set(id, keys)
     keys.catch(() => remembered.delete(id))
     return keys

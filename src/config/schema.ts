@@ -57,7 +57,9 @@ export const tcpListener = z
       .optional(),
     keepalive: keepalive.default(60_000),
   })
-  .superRefine(checkTcpListener, { when: readable(['address', 'tls', 'allow_plaintext']) })
+  .superRefine(checkTcpListener, {
+    when: readable(['address', 'tls', 'allow_plaintext']),
+  })
 
 export const unixListener = z.strictObject({
   directory: fileName.startsWith('/', 'write an absolute path'),

@@ -53,9 +53,19 @@ function linkOf<Out, In>(worker: Worker): Link<Out, In> {
     },
     onMessage: (heard) => void worker.on('message', (message: In) => heard(message)),
     onGone(heard) {
+      let told = false
+      const tell = (how: string) => {
+        if (told) return
+        told = true
+        heard(how)
+      }
       worker.once('exit', (code: number, signal: string | null) =>
-        heard(signal ?? `exit code ${code}`),
+        tell(signal ?? `exit code ${code}`),
       )
+      // One that could not be started has no end.
+      child.once('error', (error) => {
+        if (child.pid === undefined) tell(error.message)
+      })
     },
     close: () => void worker.disconnect(),
     kill: () => void child.kill('SIGKILL'),

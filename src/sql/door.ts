@@ -77,7 +77,10 @@ export async function openDoor(parts: DoorParts): Promise<Door> {
     for (const [at, listener] of parts.listeners.entries()) {
       const accept = (socket: Socket) => sessions.accept(socket, entrances.of(at).entrance)
       const terms = { ...listener, proxies: () => entrances.of(at).proxies }
-      listeners.push(await listen(terms, accept, parts))
+      const listening = await listen(terms, accept, parts)
+      listeners.push(listening)
+      // TLS tells its sockets apart by their addresses, and on a unix socket they have none.
+      if (listener.tls !== undefined && 'fd' in listening.bound) throw noTls(listening.bound.fd)
     }
   } catch (thrown) {
     await stopListening()
@@ -174,6 +177,11 @@ function openSessions(parts: DoorParts) {
       for (const socket of live.keys()) socket.destroy()
     },
   }
+}
+
+function noTls(fd: number): Failure {
+  const problem = 'it is a unix socket, which takes no TLS; let systemd listen on a port'
+  return new Failure('cannot_listen', { values: { address: `fd:${fd}`, problem } })
 }
 
 /** What each listener lets a client do, and whom; where other ones are listed now, they stay as they were. */

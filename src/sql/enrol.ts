@@ -32,6 +32,15 @@ export interface Enrolment {
   enrol(grant: Grant, token: Secret, witness: EnrolmentWitness, signal: AbortSignal): Promise<void>
 }
 
+/** For a login without a token. */
+export interface Withholding {
+  /**
+   * A role that is more than a user is not to be had by a password of the node's either.
+   * @throws Failure `password_authentication_failed`
+   */
+  withhold(role: string, witness: EnrolmentWitness, signal: AbortSignal): Promise<void>
+}
+
 export interface EnrolmentWitness extends Witness {
   readonly token: Findings
 }
@@ -53,16 +62,28 @@ export function openEnrolment(
   parts: EnrolmentParts,
   management: Management | undefined,
   now: () => number,
-): Enrolment {
+): Enrolment & Withholding {
   const { authorization, provisioning, rules, dialect, signIn } = parts
   // By `forward` only tokens sign in, and the management role has none.
-  if (management === undefined || signIn === 'forward') return { enrol: async () => undefined }
+  if (management === undefined || signIn === 'forward')
+    return { enrol: async () => undefined, withhold: async () => undefined }
   const foldCase = dialect === 'cockroachdb'
   const { roles, keepOthers } = authorization ?? { roles: [], keepOthers: true }
   const settle = openSettling(management, { ...rules, roles, keepOthers, dialect }, now)
   const groupsOf = openGroups(parts, now)
   const isPlain = authorization === undefined && !provisioning
   return {
+    async withhold(role, witness, signal) {
+      if (foldCase || rules.allowRoles.has(role)) return
+      const { powers } = await settle(
+        { role, wanted: undefined, source: undefined },
+        witness,
+        signal,
+      )
+      if (powers.length === 0) return
+      const log = `the role has ${powers.join(', ')}, and is not named in allow_roles`
+      throw new Failure('password_authentication_failed', { values: { user: role }, log })
+    },
     async enrol({ role, principal }, token, witness, signal) {
       // On CockroachDB names alone decide who is more than a user.
       if (isPlain && (foldCase || rules.allowRoles.has(role))) return

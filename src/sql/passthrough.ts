@@ -15,9 +15,9 @@ import { authenticationSasl, decodeSaslInitialResponse, decodeSaslResponse } fro
 import { SCRAM_SHA_256 } from '../wire/scram.ts'
 import { CLEARTEXT_PASSWORD } from '../wire/server_messages.ts'
 
-/** As PostgreSQL's own bounds on either. */
-const PASSWORD_BYTES_MAX = 64 * 1024
-const SASL_BYTES_MAX = 1024
+/** PostgreSQL's own bounds on either, less the length that it counts with them; beyond, it just closes. */
+const PASSWORD_BYTES_MAX = 65_535 - 4
+const SASL_BYTES_MAX = 1024 - 4
 
 const OFFER = authenticationSasl([SCRAM_SHA_256])
 

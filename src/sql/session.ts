@@ -19,7 +19,7 @@ import { AUTHENTICATION_OK, backendKeyData, errorResponse } from '../wire/server
 import type { Startup } from '../wire/startup.ts'
 import { type Asked, type NonJwtLogins, readAsk } from './ask.ts'
 import type { CancelKeys } from './cancel_keys.ts'
-import type { Enrolment } from './enrol.ts'
+import type { Enrolment, Withholding } from './enrol.ts'
 import { endAtExpiry } from './expiry.ts'
 import { type Entrance, handshake, whose } from './handshake.ts'
 import { identify, type Way } from './identify.ts'
@@ -30,7 +30,7 @@ import { Report } from './report.ts'
 import { type Clusters, route, serverName } from './route.ts'
 
 /** A cluster as the door sees it: whom it believes, whom it lets in, where it is. */
-export interface Cluster extends Way, Enrolment {
+export interface Cluster extends Way, Enrolment, Withholding {
   name: string
   dialect: Dialect
   signIn: SignIn
@@ -150,12 +150,20 @@ async function admitUnjudged(
 ): Promise<Admitted> {
   report.passing(asked.ask.user)
   const passage = permitPassage(asked.ask, cluster.rules)
-  places.ofRole(cluster.name, passage.role)
+  await cluster.withhold(passage.role, report, signal)
   await report.granted(passage)
   const leave = { ...passage, answers: clientsAnswers(client) }
   const parameters = { ...asked, remoteAddress: report.remoteAddress }
   const session = await connect(leave, cluster.nodes, parameters, signal)
-  return { ...session, untilMs: undefined }
+  try {
+    // Only now is it this role's: whoever names a role could else take all of its places.
+    places.ofRole(cluster.name, passage.role)
+    return { ...session, untilMs: undefined }
+  } catch (thrown) {
+    session.leg.close()
+    session.release()
+    throw thrown
+  }
 }
 
 /** When the token is no longer taken; undefined for one that is good for ever. */
@@ -210,5 +218,7 @@ async function refuse(client: Leg, thrown: unknown, report: Report): Promise<voi
   const failure = gone ? new Failure('client_gone', { log: thrown.message }) : asFailure(thrown)
   // The client first: where not even the refusal can be written down, it is refused all the same.
   if (!failure.row.silent) client.close(failure.response ?? errorResponse(report.refusal(failure)))
+  // Its words are short, and a socket that lingers would take a place from somebody else.
+  if (failure.code === 'too_many_from_address') client.socket.destroySoon()
   await report.refused(failure)
 }

@@ -1,0 +1,77 @@
+/**
+ * Clients that come, ask, cancel and vanish in every way, for seconds: `npm run soak` does it for minutes.
+ * In the end nothing of them is left, and the gate has counted each of them once.
+ */
+import { join } from 'node:path'
+import pg from 'pg'
+import { afterAll, beforeAll, expect, inject, it } from 'vitest'
+import { connectionsOf, startOf, wrongIn } from '../support/books.ts'
+import { APPLICATION, CHURN_SQL, churn } from '../support/churn.ts'
+import { startServe } from '../support/serve.ts'
+import { goodClaims, makeKey, mint } from '../support/tokens.ts'
+import { expectNoToken, pgConfig } from '../support/tools.ts'
+
+const SECONDS = 8
+const CLIENTS = 40
+
+const postgres = inject('postgres')
+const node = join(postgres.socketDir, `.s.PGSQL.${postgres.port}`)
+const admin = new pg.Client({
+  host: postgres.socketDir,
+  port: postgres.port,
+  user: 'postgres',
+  database: 'defaultdb',
+})
+
+beforeAll(async () => {
+  await admin.connect()
+  for (const statement of CHURN_SQL) await admin.query(statement)
+})
+afterAll(async () => {
+  await admin.query('drop table churned')
+  await admin.end()
+})
+
+it.each([1, 2])(
+  'nothing is left of them, with %i workers',
+  { timeout: 60_000 },
+  async (workers) => {
+    const gate = await startServe(
+      { node, listener: { allow_plaintext: true }, limits: { handshake_timeout: '3s' } },
+      { workers },
+    )
+    const where = { pid: gate.child.pid ?? 0, opsPort: gate.opsPort }
+    // What is opened once and stays is open after these.
+    const first = 4 * workers
+    for (let at = 0; at < first; at++) {
+      const client = new pg.Client(pgConfig(gate, 'maxroach', await gate.token('maxroach')))
+      await client.connect()
+      await client.end()
+    }
+    await expect.poll(() => connectionsOf(gate.opsPort), { timeout: 5_000 }).toEqual([first, 0])
+    const start = await startOf(where.pid, where.opsPort)
+    const strangers = await makeKey('nobody')
+    const done = await churn({
+      ...gate,
+      clients: CLIENTS,
+      stop: AbortSignal.timeout((SECONDS * 1_000) / workers),
+      awayMs: 50,
+      token: () => gate.token('maxroach'),
+      badToken: () => mint(strangers, { claims: goodClaims('maxroach') }),
+    })
+    expect(done.troubles).toEqual([])
+    await expect.poll(() => wrongIn(where, start, done), { timeout: 15_000 }).toEqual([])
+    await expect.poll(sessions, { timeout: 5_000 }).toBe(0)
+    expect((await admin.query('select count(*)::int as n from churned')).rows).toEqual([{ n: 0 }])
+    gate.child.kill('SIGTERM')
+    const { code, stderr } = await gate.ended
+    expect(code).toBe(0)
+    expectNoToken(gate.minted, stderr, await gate.auditText())
+  },
+)
+
+/** On the node. */
+async function sessions(): Promise<number> {
+  const sql = 'select count(*)::int as n from pg_stat_activity where application_name = $1'
+  return (await admin.query(sql, [APPLICATION])).rows[0].n
+}
