@@ -6,9 +6,10 @@
  */
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { createReadStream } from 'node:fs'
 import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir, userInfo } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
@@ -184,16 +185,22 @@ function configuration(node: string, key: object, workers: number): Record<strin
     },
     limits: { handshake_timeout: '5s' },
     ops: { listen: '127.0.0.1:0' },
+    // A pipe would wait for us, who are busy.
+    audit: { to: 'audit.log' },
   }
 }
 
 /** Every line that it writes is looked at, and none is kept. */
 async function startGate(file: string, signatures: Set<string>): Promise<Gate> {
-  const stdio: StdioOptions = ['ignore', 'pipe', 'pipe']
+  const stdio: StdioOptions = ['ignore', 'ignore', 'pipe']
   const child = spawn(process.execPath, [MAIN, 'serve', '--config', file], { stdio })
   const heard = { lines: 0, secret: 0 }
   const opened = Promise.withResolvers<string>()
-  const closed = once(child, 'close')
+  const audited = async () => {
+    const input = createReadStream(join(dirname(file), 'audit.log'))
+    for await (const line of createInterface({ input })) hear(line)
+  }
+  const closed = once(child, 'close').then(audited)
   closed.then(() => opened.reject(new Error('the gate ended')), opened.reject)
   const hear = (line: string) => {
     heard.lines++
@@ -201,8 +208,7 @@ async function startGate(file: string, signatures: Set<string>): Promise<Gate> {
     if (line.includes('eyJ') || long.some((each) => signatures.has(each))) heard.secret++
     if (line.includes('"the gate is open"')) opened.resolve(line)
   }
-  for (const stream of [child.stdout, child.stderr])
-    if (stream !== null) createInterface({ input: stream }).on('line', hear)
+  if (child.stderr !== null) createInterface({ input: child.stderr }).on('line', hear)
   const line = await opened.promise
   const port = Number(/"port":(\d+)/.exec(line)?.[1])
   const opsPort = Number(/"ops":(\d+)/.exec(line)?.[1])
@@ -268,13 +274,14 @@ function table({ wanted, metrics, descriptors, done, thirds, lines }: Results): 
     ...Object.entries(done.ways),
     ['connections', done.connections],
     ['sessions', total(metrics, 'postern_logins_total', 'result="ok"')],
+    ...[...metrics].filter(([name]) => /^postern_(logins|sessions_ended)_total/.test(name)),
     ['cancels', done.cancels],
     ['still open', total(metrics, 'postern_connections')],
     ['descriptors, before and after', descriptors.join(', ')],
     ['memory, first third and last', `${mib(thirds.first)}, ${mib(thirds.last)} (${ratio})`],
     ['lines of log and audit stream', lines],
   ]
-  return rows.map(([what, found]) => `${what.padEnd(34)}${found}\n`).join('')
+  return rows.map(([what, found]) => `${what.padEnd(56)}${found}\n`).join('')
 }
 
 function say(text: string): void {
