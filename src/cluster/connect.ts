@@ -5,6 +5,8 @@
 import { Failure } from '../failure.ts'
 import { type Leg, LegEnded } from '../leg.ts'
 import type { Grant, Passage } from '../policy/decide.ts'
+import { startupMessage } from '../wire/node_messages.ts'
+import { STARTUP_BYTES_MAX } from '../wire/startup.ts'
 import { dial, LATE } from './dial.ts'
 import { forwarding } from './forward.ts'
 import type { Node } from './node.ts'
@@ -63,6 +65,7 @@ export async function connectTo(
   signal: AbortSignal,
   ms?: number,
 ): Promise<SignedIn> {
+  const opening = startup(grant, node, parameters)
   const answers = 'answers' in grant ? grant.answers : answersOf(grant, node)
   const late = new AbortController()
   const timer = ms === undefined ? undefined : setTimeout(() => late.abort(STALLED), ms)
@@ -72,7 +75,7 @@ export async function connectTo(
     // From here on a client that takes its time would count against the node.
     if ('answers' in grant) clearTimeout(timer)
     try {
-      return { leg, opening: await signIn(leg, startup(grant, node, parameters), answers) }
+      return { leg, opening: await signIn(leg, opening, answers) }
     } catch (thrown) {
       leg.destroy()
       throw explained(thrown, grant, node)
@@ -114,6 +117,11 @@ function startup(grant: Passage, node: Node, parameters: SessionParameters): Map
   if (parameters.replication !== undefined) all.set('replication', parameters.replication)
   if (node.sendRemoteAddress && parameters.remoteAddress !== '')
     all.set('crdb:remote_addr', parameters.remoteAddress)
+  // What the gate adds may make it too long: PostgreSQL closes then, and the node would be blamed.
+  if (startupMessage(all).length > STARTUP_BYTES_MAX)
+    throw new Failure('invalid_startup', {
+      values: { problem: `more than ${STARTUP_BYTES_MAX} bytes for the database` },
+    })
   return all
 }
 

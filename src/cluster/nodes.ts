@@ -175,8 +175,10 @@ function isRight({ standby }: Seat, target: Target): boolean {
 
 function primaries(seats: Iterable<Seat>): Iterable<Seat> {
   const all = [...seats]
-  const known = all.filter(({ standby, health }) => standby === false && health.state !== 'down')
-  return known.length > 0 ? known : all
+  const known = all.filter(({ standby }) => standby === false)
+  const there = known.filter(({ health }) => health.state !== 'down')
+  // One that seems down takes writes sooner than a standby does.
+  return there.length > 0 ? there : known.length > 0 ? known : all
 }
 
 /** The node is not there, or ended or stalled the sign-in, or says that it takes nobody now. */

@@ -44,6 +44,7 @@ export class Report {
   readonly #connection: Connection
   readonly #startedMs: number
   #openedMs = 0
+  #wasOpened = false
   #named = false
   #replication = false
   #tls: Encryption | null = null
@@ -155,6 +156,7 @@ export class Report {
       })
     this.#count({ name: 'login', result: 'ok', seconds: Duration / 1000 })
     this.#count({ name: 'session_opened' })
+    this.#wasOpened = true
   }
 
   async ended({ by, how, why }: Ended, bytes: { toClient: number; toNode: number }): Promise<void> {
@@ -178,6 +180,8 @@ export class Report {
     const { code, row, message, detail, log } = failure
     const Detail = [message, detail, log].filter((part) => part !== undefined).join('; ')
     this.#note(failure, Detail)
+    // Its end could not be written down: the login itself was none that failed.
+    if (this.#wasOpened) return
     const seconds = (this.#observers.now() - this.#startedMs) / 1000
     this.#count({ name: 'login', result: code, seconds })
     if (!this.#named) return

@@ -444,6 +444,22 @@ describe('with a node that lets everybody in', () => {
   })
 })
 
+it("a startup packet that the gate makes too long is the client's, and no fault of the node", async () => {
+  const node = await startScriptedNode()
+  const gate = await startGate({ node: node.address })
+  const user = 'u'.repeat(60)
+  const said = { user, ...JWT_OPTION, application_name: '' }
+  said.application_name = 'a'.repeat(10_004 - startup(said).length)
+  const client = await openTls(gate.port, gate.caPem)
+  const refusal = refusalOf(await signIn(client, said, await gate.token(user)))
+  expect(refusal).toMatchObject({
+    C: '08P01',
+    M: 'invalid startup packet layout: more than 10004 bytes for the database',
+  })
+  await gate.close()
+  await node.close()
+})
+
 describe('with a node that', () => {
   const clients = async (
     script: Script,
