@@ -8,6 +8,7 @@ import { openWatchedNodes, type Watchers } from './cluster/watched_nodes.ts'
 import type { ClusterConfig, Config } from './config/config.ts'
 import type { Issuers } from './issuers/issuers.ts'
 import { openEnrolment } from './sql/enrol.ts'
+import { openPassages, type Passages } from './sql/passages.ts'
 import type { Cluster } from './sql/session.ts'
 
 export interface Clusters {
@@ -16,13 +17,19 @@ export interface Clusters {
   close(): void
 }
 
-export function openClusters(config: Config, now: () => number, watchers: Watchers): Clusters {
+export interface ClustersParts extends Watchers {
+  now(): number
+  /** How many there are in all, this one with them. */
+  workers: number
+}
+
+export function openClusters(config: Config, parts: ClustersParts): Clusters {
   const openAll = (settings: readonly ClusterConfig[], known: ReadonlyMap<string, OpenCluster>) =>
     new Map(
       settings.map((each) => {
         const kept = known.get(each.name)
         const same = kept?.fingerprint === each.fingerprint
-        return [each.name, same ? kept : openCluster(each, now, watchers)]
+        return [each.name, same ? kept : openCluster(each, parts, kept?.passages)]
       }),
     )
   let open = openAll(config.clusters, new Map())
@@ -47,15 +54,23 @@ interface OpenCluster extends Cluster {
   retire(kept?: Issuers): void
 }
 
-/** The cluster with what is kept open for it: its nodes, the management role's sessions. */
-function openCluster(config: ClusterConfig, now: () => number, watchers: Watchers): OpenCluster {
+/**
+ * The cluster with what is kept open for it: its nodes, the management role's sessions.
+ * @param passages - of the one that had its name before: who holds one there still holds it.
+ */
+function openCluster(
+  config: ClusterConfig,
+  parts: ClustersParts,
+  passages: Passages = openPassages(parts.workers),
+): OpenCluster {
   const { issuers } = config
-  const nodes = openWatchedNodes(config, watchers)
+  const nodes = openWatchedNodes(config, parts)
   const management = config.management && openManagement(nodes, config.management)
   return {
     ...config,
+    passages,
     nodes,
-    ...openEnrolment(config, management, now),
+    ...openEnrolment(config, management, parts.now),
     ...openUse((kept) => {
       for (const [name, issuer] of issuers) if (kept?.get(name) !== issuer) issuer.close()
       management?.close()

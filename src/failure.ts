@@ -23,6 +23,8 @@ export interface FailureRow {
   hint?: string
   level: 'debug' | 'info' | 'warn' | 'error'
   reason: Reason
+  /** Behind a token that was accepted, the hint says that it was. */
+  behindToken?: true
   /** The connection closes without a word: the other side is gone, or doesn't speak PostgreSQL. */
   silent?: true
   /** Exit code where the failure ends the process; 1 unless told. */
@@ -80,14 +82,16 @@ export const FAILURES = {
     ...authorization,
     level: 'error',
     say: 'JWT authorization: the groups could not become memberships',
-    hint: 'the token was accepted; give the request id to who runs this gate',
+    behindToken: true,
+    hint: 'give the request id to who runs this gate',
   },
   provisioning_failed: {
     ...credentials,
     reason: 'PROVISIONING_ERROR',
     level: 'error',
     say: 'JWT provisioning: failed to create role',
-    hint: 'the token was accepted; give the request id to who runs this gate',
+    behindToken: true,
+    hint: 'give the request id to who runs this gate',
   },
 
   // The login around the token.
@@ -143,7 +147,7 @@ export const FAILURES = {
     ...protocol,
     sqlstate: '08C00',
     say: 'server requires encryption',
-    hint: 'connect with sslmode=verify-full: a token is never asked for in clear',
+    hint: 'connect with sslmode=verify-full: neither a token nor a password is asked for in clear',
   },
 
   // Which cluster, where a gate has several.
@@ -226,12 +230,14 @@ export const FAILURES = {
   node_unreachable: {
     ...node,
     say: 'the database could not be reached',
-    hint: 'the token was accepted; try again, then give the request id to who runs this gate',
+    behindToken: true,
+    hint: 'try again, then give the request id to who runs this gate',
   },
   node_signin_failed: {
     ...node,
     say: 'the gate could not sign in to the database',
-    hint: 'the token was accepted; give the request id to who runs this gate',
+    behindToken: true,
+    hint: 'give the request id to who runs this gate',
   },
   node_protocol: { ...node, say: 'the database broke the protocol' },
   node_lost: { ...node, say: 'the connection to the database was lost' },
@@ -289,6 +295,9 @@ export const NODE_SAYS = {
   locked: '55P03',
   canceled: '57014',
 } as const
+
+/** What gates answer each other, whatever they were told. */
+export const PEERS_SAY = { heard: 204 } as const
 
 /** HTTP statuses of a node's health page. */
 export const HEALTH_SAYS = { ready: 200, notReady: 503 } as const

@@ -5,19 +5,23 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
+import { openNames } from './cluster/node_names.ts'
 import type { ClusterConfig, Config } from './config/config.ts'
-import { asFailure, type Failure } from './failure.ts'
+import { asFailure, Failure } from './failure.ts'
+import { type Gates, openGates } from './gates/gates.ts'
 import type { KeySource } from './identity/key_source.ts'
 import type { Issuer, IssuerStatus } from './issuers/issuer.ts'
 import { openOps } from './ops/ops.ts'
 import type { ToPrimary, ToWorker } from './peers/messages.ts'
 import type { Link } from './peers/processes.ts'
+import { bindSockets } from './sql/bound_sockets.ts'
+import { boundByAddress } from './sql/cancelling.ts'
 import { sockets } from './sql/door.ts'
 import type { Bind } from './sql/listener.ts'
 import { type DestinationStream, type Logger, openAudit, openLog } from './telemetry/log.ts'
 import { type Metrics, openMetrics } from './telemetry/metrics.ts'
 import { openWorker } from './worker.ts'
-import { openWorkers, type Workers } from './workers.ts'
+import { openWorkers, type Workers, type WorkersParts } from './workers.ts'
 
 export interface Surroundings {
   version: string
@@ -28,7 +32,13 @@ export interface Surroundings {
   logTo: DestinationStream
   auditTo: DestinationStream
   /** How workers get processes of their own; without it there is one process, whatever is configured. */
-  processes?: { processors: number; start(): Link<ToWorker, ToPrimary> } | undefined
+  processes?: Processes | undefined
+}
+
+export interface Processes {
+  processors: number
+  /** Starts one that inherits these sockets. */
+  start(sockets: readonly number[]): Link<ToWorker, ToPrimary>
 }
 
 export interface Gate {
@@ -38,16 +48,16 @@ export interface Gate {
   /** Resolves where the gate can't go on by itself; close it then. */
   broken: Promise<Failure>
   /**
-   * For whom comes from now on; live sessions go on. Where `read` throws, everything stays as it is,
-   * and the log says why.
+   * For whom comes from now on; live sessions go on. Where `read` throws, or the gate is closing,
+   * everything stays as it is, and the log says why.
    */
   reload(read: (previous: Config) => Config): void
   /** Fresh worker processes in the place of those that there are; no session is lost. */
   replaceWorkers(): Promise<void>
   /** Lets nobody new in, and ends each session when it has nothing under way, as far as the grace goes. */
   drain(why: Failure): Promise<void>
-  /** Ends every session with the reason. */
-  close(why: Failure): Promise<void>
+  /** Ends every session with the reason; from `hurried` on, without waiting for those that linger. */
+  close(why: Failure, hurried?: Promise<void>): Promise<void>
 }
 
 const REFRESH_MS = 5_000
@@ -56,29 +66,33 @@ const REFRESH_MS = 5_000
 export async function openGate(config: Config, surroundings: Surroundings): Promise<Gate> {
   const primary = openPrimary(config, surroundings)
   const { log, metrics, broken } = primary
-  let notReady: string | undefined = 'starting'
-  const ops = config.ops && (await openOps(config.ops, { metrics, notReady: () => notReady }))
-  const workers = await openAll(config, primary, surroundings).catch(async (thrown: unknown) => {
+  let notReady = (): string | undefined => 'starting'
+  const ops = config.ops && (await openOps(config.ops, { metrics, notReady: () => notReady() }))
+  const opening = openWithPeers(config, primary, surroundings)
+  const { workers, gates, peers } = await opening.catch(async (thrown: unknown) => {
     await ops?.close()
     throw thrown
   })
   const watched = watchIssuers(() => primary.config().clusters.flatMap(keyIssuers), metrics, log)
-  notReady = undefined
+  let closing = false
+  notReady = () => (closing ? 'closing' : workers.isOpen() ? undefined : 'no worker is open')
   const { addresses } = workers
   const { version } = surroundings
-  const about = { version, listening: addresses, ops: ops?.port, clusters: names(config) }
+  const about = { version, listening: addresses, ops: ops?.port, peers, clusters: names(config) }
   log.info(about, 'the gate is open')
   return {
     addresses,
     opsPort: ops?.port,
     broken: broken.promise,
     reload(read) {
+      if (closing) return log.warn('the configuration is not read again: the gate is closing')
       try {
         const before = primary.config()
         const next = primary.renew(read(before))
-        for (const what of fixed(before, next))
+        for (const what of fixed(config, next))
           log.warn(`${what} stays as it is until the gate is started again`)
         workers.renew(next)
+        gates.renew(next.peers)
         log.info({ clusters: names(next) }, 'the configuration was read again')
         log.level = next.log.level
       } catch (thrown) {
@@ -88,26 +102,28 @@ export async function openGate(config: Config, surroundings: Surroundings): Prom
     },
     async replaceWorkers() {
       try {
-        await workers.replace()
-        log.info('the workers are fresh ones')
+        const kept = closing ? 'the gate is closing' : await workers.replace()
+        if (kept === undefined) log.info('the workers are fresh ones')
+        else log.warn(`the workers are kept: ${kept}`)
       } catch (thrown) {
-        log.error(`the workers are kept: ${asFailure(thrown).message}`)
+        if (!closing) log.error(`the workers are kept: ${asFailure(thrown).message}`)
       }
     },
     async drain(why) {
+      closing = true
       const { graceMs } = primary.config().shutdown
       if (graceMs === 0) return
-      notReady = 'closing'
       log.info({ grace: graceMs }, 'the gate is closing: sessions may finish what they do')
       const inTime = new AbortController()
       const late = sleep(graceMs, undefined, { signal: inTime.signal, ref: false })
       await Promise.race([workers.drain(why), late])
       inTime.abort()
     },
-    async close(why) {
-      notReady = 'closing'
+    async close(why, hurried) {
+      closing = true
       watched.stop()
-      await workers.close(why)
+      await workers.close(why, hurried)
+      await gates.close()
       for (const { issuers } of primary.config().clusters)
         for (const issuer of issuers.values()) issuer.close()
       await ops?.close()
@@ -136,29 +152,81 @@ function openPrimary(config: Config, { logTo, auditTo, now, version }: Surroundi
 }
 
 type PrimaryParts = ReturnType<typeof openPrimary>
+type WithGates = PrimaryParts & { gates: Pick<Gates, 'cancel'> }
+
+/** The workers and the other gates, which ask each other. @returns `peers` - the port that is listened on. */
+async function openWithPeers(config: Config, primary: PrimaryParts, surroundings: Surroundings) {
+  const { log, count } = primary
+  const { now } = surroundings
+  const gates = await openGates(config.peers, { log, count, now, names: openNames() })
+  let workers: Workers | undefined
+  try {
+    // However many workers have a client's cancels.
+    const cancel = boundByAddress(gates.cancel, { now, count })
+    workers = await openAll(config, { ...primary, gates: { cancel } }, surroundings)
+    const door = await gates.listen(workers.cancel)
+    return { workers, gates, peers: door?.port }
+  } catch (thrown) {
+    await workers?.close(new Failure('shutting_down'))
+    await gates.close()
+    throw thrown
+  }
+}
 
 async function openAll(
   config: Config,
-  primary: PrimaryParts,
+  primary: WithGates,
   surroundings: Surroundings,
 ): Promise<Workers> {
   const { processes } = surroundings
-  const wanted = config.workers === 'auto' ? processes?.processors : config.workers
-  if (processes === undefined || wanted === undefined || wanted === 1)
-    return await openHere(config, primary, surroundings)
-  const { log, audit, count, broken } = primary
+  const count = processes === undefined ? 1 : processesOf(config, processes.processors)
+  if (processes === undefined || count === 1) return await openHere(config, primary, surroundings)
+  const sockets = await bindSockets(config.listeners.map(({ bind }) => bind))
+  const workers = await openElsewhere(config, primary, surroundings, {
+    count,
+    start: () => processes.start(sockets.descriptors),
+  }).catch((thrown: unknown) => {
+    sockets.close()
+    throw thrown
+  })
+  const close: Workers['close'] = (...how) => {
+    // With the workers' own, which they close, they are gone.
+    sockets.close()
+    return workers.close(...how)
+  }
+  try {
+    await sockets.publish()
+  } catch (thrown) {
+    await close(new Failure('shutting_down'))
+    throw thrown
+  }
+  return { ...workers, close }
+}
+
+/** In how many processes the sessions are. */
+export function processesOf({ workers }: Config, processors: number): number {
+  return workers === 'auto' ? processors : workers
+}
+
+/** Workers in processes of their own. */
+async function openElsewhere(
+  config: Config,
+  { log, audit, count, broken, gates, config: current }: WithGates,
+  { logTo }: Surroundings,
+  processes: Pick<WorkersParts, 'count' | 'start'>,
+): Promise<Workers> {
   return await openWorkers({
-    start: processes.start,
-    count: wanted,
-    source: () => primary.config().source,
+    ...processes,
+    listening: config.source,
+    source: () => current().source,
     issuer: (cluster, name) =>
-      primary
-        .config()
+      current()
         .clusters.find((each) => each.name === cluster)
         ?.issuers.get(name),
     audit,
     metric: count,
-    logLine: (line) => void surroundings.logTo.write(line),
+    cancel: gates.cancel,
+    logLine: (line) => void logTo.write(line),
     log,
     elapsed: () => performance.now(),
     failed: broken.resolve,
@@ -168,23 +236,28 @@ async function openAll(
 /** One worker, in this process. */
 async function openHere(
   config: Config,
-  { audit, count, log }: PrimaryParts,
+  { audit, count, log, gates }: WithGates,
   { now, watch }: Surroundings,
 ): Promise<Workers> {
   const number = 0
   const worker = await openWorker(config, {
     number,
+    workers: 1,
     primary: {
       audit: async (event) => audit(number, event),
       count,
-      cancel: () => count({ name: 'cancel', result: 'unknown' }),
+      cancel: gates.cancel,
     },
     log,
     now,
     watch,
     elsewhere: () => 0,
   })
-  return { ...worker, replace: async () => log.warn('there are no worker processes: workers is 1') }
+  return {
+    ...worker,
+    isOpen: () => true,
+    replace: async () => 'there are no worker processes: workers is 1',
+  }
 }
 
 function names({ clusters }: Config): string[] {
@@ -192,12 +265,13 @@ function names({ clusters }: Config): string[] {
 }
 
 /** What can't be another one in a gate that runs, where the file says so. */
-function fixed(now: Config, next: Config): string[] {
+function fixed(opened: Config, next: Config): string[] {
   const compared: [string, unknown, unknown][] = [
-    ['listeners', sockets(now.listeners), sockets(next.listeners)],
-    ['ops.listen', now.ops, next.ops],
-    ['audit.to', now.auditTo, next.auditTo],
-    ['workers', now.workers, next.workers],
+    ['listeners', sockets(opened.listeners), sockets(next.listeners)],
+    ['ops.listen', opened.ops, next.ops],
+    ['audit.to', opened.auditTo, next.auditTo],
+    ['workers', opened.workers, next.workers],
+    ['peers.listen', opened.peers?.listen, next.peers?.listen],
   ]
   return compared.filter(([, one, other]) => !isDeepStrictEqual(one, other)).map(([what]) => what)
 }

@@ -96,6 +96,11 @@ export class Leg {
     return rest.readUInt8(0)
   }
 
+  /** The other side will send no more, or is gone. */
+  get ended(): boolean {
+    return this.#ended !== undefined
+  }
+
   /** Bytes that arrived and that nobody asked for yet. */
   get waiting(): number {
     return this.#framing.size

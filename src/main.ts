@@ -4,32 +4,40 @@ import { readFileSync } from 'node:fs'
 import { availableParallelism, tmpdir, userInfo } from 'node:os'
 import { runCli } from './cli/cli.ts'
 import type { ToPrimary, ToWorker } from './peers/messages.ts'
-import { ownLink } from './peers/processes.ts'
+import { ownChannel, startWorker } from './peers/processes.ts'
 
 // Names are resolved by threads, of which a dead name takes one for long; Node's four are soon gone.
 process.env.UV_THREADPOOL_SIZE ??= '16'
 
 const stop = new AbortController()
 const TWICE_MS = 1_000
+/** For what is to be told to clusters before the end, from the second signal on. */
+const HURRY_MS = 2_000
+const HURRIED = 130
 let askedMs = 0
+let exitCode: typeof HURRIED | undefined
+const exit = () => process.exit(HURRIED)
+let hurry: () => void = exit
 const end = () => {
-  // npm passes a signal on that the terminal has sent us already: only a later one is a second one.
-  if (stop.signal.aborted && Date.now() - askedMs > TWICE_MS) process.exit(130)
-  if (!stop.signal.aborted) askedMs = Date.now()
-  stop.abort()
+  // npm passes a signal on that the terminal has sent us already: only a later one is another one.
+  if (stop.signal.aborted && Date.now() - askedMs <= TWICE_MS) return
+  askedMs = Date.now()
+  if (stop.signal.aborted) hurry()
+  else stop.abort()
 }
-const primary = ownLink<ToPrimary, ToWorker>()
+const primary = ownChannel<ToPrimary, ToWorker>(process)
 // A worker is told by its primary what to do: signals that reach the whole group are not for it.
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
   process.on(signal, () => primary === undefined && end())
 process.on('SIGHUP', () => {
   if (primary === undefined && process.listenerCount('SIGHUP') === 1) end()
 })
-if (primary !== undefined) process.on('SIGUSR2', () => undefined)
+// It is for a gate that is open, and ends nobody else.
+process.on('SIGUSR2', () => undefined)
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
 
-process.exitCode = await runCli(process.argv.slice(2), {
+const ended = await runCli(process.argv.slice(2), {
   version,
   env: (name) => process.env[name],
   stdout: process.stdout,
@@ -48,11 +56,20 @@ process.exitCode = await runCli(process.argv.slice(2), {
   stop: stop.signal,
   onSignal(signal, heard) {
     process.on(signal, heard)
-    return () => void process.off(signal, heard)
+  },
+  onHurry(heard) {
+    hurry = () => {
+      hurry = exit
+      exitCode = HURRIED
+      setTimeout(exit, HURRY_MS).unref()
+      heard()
+    }
   },
   primary,
+  startWorker: (sockets) => startWorker(process, sockets),
   processors: availableParallelism(),
 })
+process.exitCode = exitCode ?? ended
 
 /** A container may run us as a user that has no name. */
 function userName(): string {

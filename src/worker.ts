@@ -13,6 +13,8 @@ import type { Logger } from './telemetry/log.ts'
 export interface WorkerParts {
   /** Its number; cancel keys carry it. */
   number: number
+  /** How many there are, this one with them: what is bounded for all of them is shared out. */
+  workers: number
   primary: Primary
   log: Logger
   /** Milliseconds since the epoch. */
@@ -21,6 +23,8 @@ export interface WorkerParts {
   watch(files: readonly string[], changed: () => void): () => void
   /** Connections that other workers have. */
   elsewhere(): number
+  /** Of the listeners' sockets, where they were bound before. */
+  descriptors?: readonly number[] | undefined
 }
 
 export interface Worker {
@@ -28,8 +32,8 @@ export interface Worker {
   addresses: Bind[]
   /** For whom comes from now on. */
   renew(next: Config): void
-  /** A cancel that came in elsewhere. */
-  cancel(key: Buffer): void
+  /** A cancel that came in elsewhere; resolves when the node has it, to whether the key is known here. */
+  cancel(key: Buffer, from: string): Promise<boolean>
   /** Takes nobody new; resolves when the last session has ended by itself. */
   retire(): Promise<void>
   /** Lets nobody new in, and ends each session when it has nothing under way. */
@@ -40,8 +44,10 @@ export interface Worker {
 
 /** @throws Failure `cannot_listen` */
 export async function openWorker(config: Config, parts: WorkerParts): Promise<Worker> {
-  const { number: worker, now, log, primary } = parts
-  const clusters = openClusters(config, now, {
+  const { number: worker, workers, now, log, primary } = parts
+  const clusters = openClusters(config, {
+    workers,
+    now,
     log,
     count: primary.count,
     elapsed: () => performance.now(),

@@ -6,7 +6,7 @@ import { type Config, parseConfig } from './config/config.ts'
 import { outsideOf, type Source } from './config/source.ts'
 import { asFailure, Failure } from './failure.ts'
 import type { ToPrimary, ToWorker } from './peers/messages.ts'
-import type { Link } from './peers/processes.ts'
+import { type Channel, inheritedSocket } from './peers/processes.ts'
 import { openRemotePrimary, type RemotePrimary } from './peers/remote_primary.ts'
 import { openLog } from './telemetry/log.ts'
 import { openWorker, type Worker } from './worker.ts'
@@ -14,7 +14,7 @@ import { openWorker, type Worker } from './worker.ts'
 type Begin = Extract<ToWorker, { kind: 'begin' }>
 
 /** @returns when it is to end. */
-export async function work(link: Link<ToPrimary, ToWorker>, now: () => number): Promise<void> {
+export async function work(link: Channel<ToPrimary, ToWorker>, now: () => number): Promise<void> {
   const primary = openRemotePrimary(link)
   const begun = Promise.withResolvers<Begin>()
   const ended = Promise.withResolvers<void>()
@@ -25,6 +25,7 @@ export async function work(link: Link<ToPrimary, ToWorker>, now: () => number): 
   link.onMessage((message) => {
     if (message.kind === 'begin') begun.resolve(message)
     else if (message.kind === 'answer') primary.answered(message.id, message.answer)
+    else if (message.kind === 'ping') link.send({ kind: 'pong' })
     else if (message.kind === 'elsewhere') others.connections = message.connections
     else running.then((open) => obey(message, open, link, ended.resolve), ended.reject)
   })
@@ -46,29 +47,47 @@ interface Running {
 }
 
 async function open(
-  { number, source }: Begin,
+  { number, workers, source, listening }: Begin,
   primary: RemotePrimary,
   others: { connections: number },
   now: () => number,
 ): Promise<Running> {
+  let newest = source
   const read = (from: Source, previous?: Config) => {
-    const outside = { ...outsideOf(from, now), elsewhere: primary.issuer }
-    return parseConfig(from.name, from.text, outside, previous)
+    let using: Source | undefined = from
+    const outside = {
+      ...outsideOf(from, now),
+      elsewhere: primary.issuer,
+      // Certificates that are read again later on are those of that moment.
+      readFile: (path: string) => outsideOf(using ?? newest, now).readFile(path),
+    }
+    const config = parseConfig(from.name, from.text, outside, previous)
+    using = undefined
+    return config
   }
   let config = read(source)
+  // Other ones in the file wait until the gate is started again.
+  const { listeners } = listening === undefined ? config : read(listening)
   const log = openLog({ write: primary.log }, config.log.level, now)
-  const worker = await openWorker(config, {
-    number,
-    primary,
-    log,
-    now,
-    // A certificate that changes comes with a configuration that was read again.
-    watch: () => () => undefined,
-    elsewhere: () => others.connections,
-  })
+  const worker = await openWorker(
+    { ...config, listeners },
+    {
+      number,
+      workers,
+      descriptors: listeners.map((_, at) => inheritedSocket(at)),
+      primary,
+      log,
+      now,
+      // A certificate that changes comes with a configuration that was read again.
+      watch: () => () => undefined,
+      elsewhere: () => others.connections,
+    },
+  )
+  if (listening !== undefined) worker.renew(config)
   return {
     worker,
     renew(from) {
+      newest = from
       try {
         config = read(from, config)
         worker.renew(config)
@@ -83,12 +102,17 @@ async function open(
 function obey(
   message: Exclude<ToWorker, Begin>,
   { worker, renew }: Running,
-  link: Link<ToPrimary, ToWorker>,
+  link: Channel<ToPrimary, ToWorker>,
   end: () => void,
 ): void {
   const why = new Failure('shutting_down')
   if (message.kind === 'renew') renew(message.source)
-  if (message.kind === 'cancel') worker.cancel(Buffer.from(message.key))
+  if (message.kind === 'cancel') {
+    const { id, key, from } = message
+    void worker
+      .cancel(Buffer.from(key), from)
+      .then((found) => link.send({ kind: 'cancelled', id, found }))
+  }
   if (message.kind === 'drain') void worker.drain(why).then(() => link.send({ kind: 'drained' }))
   if (message.kind === 'retire')
     void worker

@@ -8,21 +8,27 @@ import type { Source } from './config/source.ts'
 import { asFailure, Failure } from './failure.ts'
 import { packKeys } from './identity/portable_keys.ts'
 import type { Issuer } from './issuers/issuer.ts'
+import { type CancelQuestions, openCancelQuestions } from './peers/cancel_questions.ts'
 import type { Address, Answer, Metric, Question, ToPrimary, ToWorker } from './peers/messages.ts'
 import type { Link } from './peers/processes.ts'
+import { startRounds, type Visited } from './peers/rounds.ts'
 import { workerOf } from './sql/cancel_keys.ts'
 import type { AuditEvent } from './telemetry/events.ts'
 import type { Logger } from './telemetry/log.ts'
+import { openUnended } from './telemetry/unended.ts'
 
 export interface WorkersParts {
   start(): Link<ToWorker, ToPrimary>
   count: number
-  /** Of the configuration of the moment. */
+  /** Of the configuration that the sockets were bound by, and of that of the moment. */
+  listening: Source
   source(): Source
   issuer(cluster: string, name: string): Issuer | undefined
   /** Writes a worker's line; throws where it can't. */
   audit(worker: number, event: AuditEvent): void
   metric(metric: Metric): void
+  /** A cancel that no worker knows; resolves when nobody else has more to do for it. */
+  cancel(key: Buffer, from: string): Promise<void>
   /** Takes a line of a worker's log as it is. */
   logLine(line: string): void
   log: Logger
@@ -34,52 +40,67 @@ export interface WorkersParts {
 
 export interface Workers {
   addresses: Address[]
+  /** Whether one takes connections. */
+  isOpen(): boolean
   /** The configuration is another one now. */
   renew(next: Config): void
-  /** New ones in the place of all of them; sessions stay where they are until they end. */
-  replace(): Promise<void>
+  /**
+   * New ones in the place of all of them; sessions stay where they are until they end.
+   * @returns why not, where they are kept
+   */
+  replace(): Promise<string | undefined>
+  /** A cancel of another gate's; resolves when the node has it, to whether a worker knows the key. */
+  cancel(key: Buffer, from: string): Promise<boolean>
   drain(why: Failure): Promise<void>
-  close(why: Failure): Promise<void>
+  /** @param hurried - resolves when there is no time to wait for those that linger */
+  close(why: Failure, hurried?: Promise<void>): Promise<void>
 }
 
-interface Member {
-  number: number
-  link: Link<ToWorker, ToPrimary>
+interface Member extends Visited {
   startedMs: number
-  state: 'starting' | 'open' | 'leaving'
+  hasOpened: boolean
+  /** It is not to be replaced when it goes. */
+  isLeaving: boolean
   opened: PromiseWithResolvers<Address[]>
   drained: PromiseWithResolvers<void>
   gone: PromiseWithResolvers<void>
-  /** What of its metrics has no end yet. */
-  connections: number
-  sessions: number
+  cancels: CancelQuestions
 }
 
 const NUMBERS = 4_096
-const TELL_MS = 100
+/** How many times as many as there are to be may still have sessions when they are replaced. */
+const GENERATIONS_MAX = 3
 /** For a new one to listen; one that doesn't is ended. */
 const OPEN_MS = 30_000
 const BACKOFF_MS = 100
 const BACKOFF_MAX_MS = 5_000
-/** Crashes one after the other, none of them of a worker that had lived for so long. */
+/** Rounds of crashes one after the other, none of them of a worker that had lived for so long. */
 const CRASHES_MAX = 8
 const SETTLED_MS = 10_000
-/** Somewhat longer than a worker takes to close at most. */
+/** Somewhat longer than a worker takes to close at most; and then to be gone when it is killed. */
 const CLOSE_MS = 8_000
+const HURRIED_MS = 1_000
+const GONE_MS = CLOSE_MS + 2_000
 
 /** @throws Failure `workers_failed` */
 export async function openWorkers(parts: WorkersParts): Promise<Workers> {
   const { members, start, startUnlessClosing, close: stopStarting } = openMembers(parts)
-  const tell = tellElsewhere(members)
+  const stopRounds = startRounds(members, parts.log)
   /** One after the other. */
-  let replaced = Promise.resolve()
+  let replaced: Promise<unknown> = Promise.resolve()
   const all = (message: ToWorker) => {
     for (const { link } of members) link.send(message)
   }
-  const close = async () => {
+  const close = async (_why?: Failure, hurried?: Promise<void>) => {
     stopStarting()
-    clearInterval(tell)
+    stopRounds()
+    for (const member of members) member.isLeaving = true
     all({ kind: 'close' })
+    const killAll = () => {
+      for (const { link } of members) link.kill()
+    }
+    // What they had is written down when they have gone.
+    void hurried?.then(() => setTimeout(killAll, HURRIED_MS).unref())
     await Promise.all([...members].map(end))
   }
   try {
@@ -87,15 +108,18 @@ export async function openWorkers(parts: WorkersParts): Promise<Workers> {
     const [addresses = []] = await Promise.all(first.map(({ opened }) => opened.promise))
     return {
       addresses,
+      isOpen: () => [...members].some(isOpen),
       renew: ({ source }) => all({ kind: 'renew', source }),
+      cancel: (key, from) => askOwner(members, key, from),
       replace() {
-        const before = replaced
-        replaced = before.catch(() => undefined).then(() => replaceAll(members, startUnlessClosing))
-        return replaced
+        const next = replaced
+          .catch(() => undefined)
+          .then(() => replaceAll(members, startUnlessClosing, GENERATIONS_MAX * parts.count))
+        replaced = next
+        return next
       },
       async drain() {
         stopStarting()
-        for (const member of members) if (member.state === 'starting') member.link.kill()
         all({ kind: 'drain' })
         await Promise.all([...members].map(({ drained }) => drained.promise))
       },
@@ -111,6 +135,7 @@ export async function openWorkers(parts: WorkersParts): Promise<Workers> {
 function openMembers(parts: WorkersParts) {
   const members = new Set<Member>()
   let crashes = 0
+  let againMs = 0
   let last = 0
   let closing = false
 
@@ -122,40 +147,53 @@ function openMembers(parts: WorkersParts) {
     members.add(member)
     member.link.onGone((how) => lose(member, how))
     member.link.onMessage((message) => hear(member, message, members, parts))
-    member.link.send({ kind: 'begin', number: member.number, source: parts.source() })
+    const { listening } = parts
+    const source = parts.source()
+    const other = source === listening ? undefined : listening
+    const { number } = member
+    member.link.send({ kind: 'begin', number, workers: parts.count, source, listening: other })
     return member
   }
   const lose = (member: Member, how: string) => {
     members.delete(member)
-    settle(member, parts)
+    const wasLost = settle(member, parts)
     member.drained.resolve()
     member.gone.resolve()
     member.opened.reject(failed(how))
-    if (closing || member.state !== 'open') return
-    const livedMs = parts.elapsed() - member.startedMs
-    crashes = livedMs > SETTLED_MS ? 1 : crashes + 1
-    parts.log.error({ worker: member.number }, `a worker was lost, with its sessions: ${how}`)
+    if (wasLost)
+      parts.log.error({ worker: member.number }, `a worker was lost, with its sessions: ${how}`)
+    if (closing || !isOpen(member)) return
+    crashed(parts.elapsed() - member.startedMs)
     again()
+  }
+  const backoffMs = () => Math.min(BACKOFF_MS * 2 ** (crashes - 1), BACKOFF_MAX_MS)
+  /** Those that crash before the next ones are started are of the same round. */
+  const crashed = (livedMs: number) => {
+    const nowMs = parts.elapsed()
+    if (livedMs > SETTLED_MS) crashes = 0
+    else if (nowMs < againMs) return
+    crashes++
+    againMs = nowMs + backoffMs()
+  }
+  const open = async () => {
+    await start().opened.promise
   }
   const again = () => {
     if (closing) return
     // As long as one of them works, the others are tried again and again.
-    const works = [...members].some(({ state }) => state === 'open')
-    if (crashes >= CRASHES_MAX && !works) {
+    if (crashes >= CRASHES_MAX && ![...members].some(isOpen)) {
+      closing = true
       parts.failed(failed('the log says why'))
       return
     }
-    setTimeout(
-      () => {
-        if (closing) return
-        start().opened.promise.catch((thrown: unknown) => {
-          crashes++
-          parts.log.error(asFailure(thrown).message)
-          again()
-        })
-      },
-      Math.min(BACKOFF_MS * 2 ** (crashes - 1), BACKOFF_MAX_MS),
-    )
+    setTimeout(() => {
+      if (closing) return
+      open().catch((thrown: unknown) => {
+        crashed(0)
+        parts.log.error(asFailure(thrown).message)
+        again()
+      })
+    }, backoffMs())
   }
   return {
     members,
@@ -172,16 +210,20 @@ function failed(problem: string): Failure {
 }
 
 function newMember(number: number, { start, elapsed }: WorkersParts): Member {
+  const link = startLink(start)
+  const gone = Promise.withResolvers<void>()
   const member: Member = {
     number,
-    link: start(),
+    link,
     startedMs: elapsed(),
-    state: 'starting',
+    hasOpened: false,
+    isLeaving: false,
+    pings: 0,
     opened: Promise.withResolvers(),
     drained: Promise.withResolvers(),
-    gone: Promise.withResolvers(),
-    connections: 0,
-    sessions: 0,
+    gone,
+    cancels: openCancelQuestions((message) => link.send(message), gone.promise),
+    unended: openUnended(),
   }
   const late = setTimeout(() => member.link.kill(), OPEN_MS)
   // Who waits for it hears why it failed; nobody has to.
@@ -189,27 +231,47 @@ function newMember(number: number, { start, elapsed }: WorkersParts): Member {
   return member
 }
 
-/** A fresh one for each that there is now, but for those that are lost meanwhile: they have theirs. */
-async function replaceAll(
-  members: ReadonlySet<Member>,
-  start: () => Member | undefined,
-): Promise<void> {
-  for (const old of [...members].filter(({ state }) => state === 'open')) {
-    if (!members.has(old)) continue
-    const fresh = start()
-    if (fresh === undefined) return
-    await fresh.opened.promise
-    const leaving = members.has(old) ? old : fresh
-    leaving.state = 'leaving'
-    leaving.link.send({ kind: 'retire' })
+/** @throws Failure `workers_failed` */
+function startLink(start: WorkersParts['start']): ReturnType<WorkersParts['start']> {
+  try {
+    return start()
+  } catch (thrown) {
+    throw failed((thrown as Error).message)
   }
 }
 
-/** Its end, or ours of it. */
+function isOpen({ hasOpened, isLeaving }: Member): boolean {
+  return hasOpened && !isLeaving
+}
+
+/**
+ * A fresh one for each that there is now, but for those that are lost meanwhile: they have theirs.
+ * @returns why not
+ */
+async function replaceAll(
+  members: ReadonlySet<Member>,
+  start: () => Member | undefined,
+  leavingMax: number,
+): Promise<string | undefined> {
+  const still = [...members].filter(({ isLeaving }) => isLeaving).length
+  if (still >= leavingMax) return `${still} that were replaced before still have sessions`
+  for (const old of [...members].filter(isOpen)) {
+    if (!members.has(old)) continue
+    const fresh = start()
+    if (fresh === undefined) return 'the gate is closing'
+    await fresh.opened.promise
+    const leaving = members.has(old) ? old : fresh
+    leaving.isLeaving = true
+    leaving.link.send({ kind: 'retire' })
+  }
+  return undefined
+}
+
+/** Its end, or ours of it; one that not even the system ends is left behind. */
 async function end({ link, gone }: Member): Promise<void> {
-  const timer = setTimeout(() => link.kill(), CLOSE_MS)
+  const timers = [setTimeout(() => link.kill(), CLOSE_MS), setTimeout(gone.resolve, GONE_MS)]
   await gone.promise
-  clearTimeout(timer)
+  timers.forEach(clearTimeout)
 }
 
 function hear(
@@ -218,9 +280,12 @@ function hear(
   members: ReadonlySet<Member>,
   parts: WorkersParts,
 ): void {
+  member.pings = 0
   switch (message.kind) {
+    case 'pong':
+      return
     case 'open':
-      member.state = 'open'
+      member.hasOpened = true
       parts.log.info({ worker: member.number, pid: member.link.pid }, 'a worker is open')
       parts.metric({ name: 'worker_opened' })
       member.opened.resolve(message.addresses)
@@ -232,36 +297,54 @@ function hear(
       parts.logLine(message.line)
       return
     case 'count':
-      for (const metric of message.metrics) count(member, metric, parts)
+      for (const metric of message.metrics) {
+        member.unended.count(metric)
+        parts.metric(metric)
+      }
       return
     case 'drained':
       member.drained.resolve()
       return
-    case 'cancel':
-      passCancel(message.key, members, parts)
+    case 'cancelled':
+      member.cancels.answered(message.id, message.found)
       return
     case 'ask':
-      void answer(member, message.ask, parts).then((answer) =>
+      void answer(member, message.ask, members, parts).then((answer) =>
         member.link.send({ kind: 'answer', id: message.id, answer }),
       )
   }
 }
 
-function passCancel(key: Uint8Array, members: ReadonlySet<Member>, parts: WorkersParts): void {
-  const number = workerOf(Buffer.from(key))
-  const owner = [...members].find((member) => member.number === number)
-  if (owner === undefined) parts.metric({ name: 'cancel', result: 'unknown' })
-  else owner.link.send({ kind: 'cancel', key })
+/** The worker whose number is in the key; where that is the one that asks, or is not open yet, there is none. */
+async function askOwner(
+  members: ReadonlySet<Member>,
+  key: Buffer,
+  from: string,
+  asker?: Member,
+): Promise<boolean> {
+  const owner = [...members].find(({ number }) => number === workerOf(key))
+  if (owner === undefined || owner === asker || !owner.hasOpened) return false
+  return await owner.cancels.ask(key, from)
 }
 
 async function answer(
-  { number }: Member,
+  member: Member,
   asked: Question,
-  { audit, issuer }: WorkersParts,
+  members: ReadonlySet<Member>,
+  { audit, issuer, elapsed, cancel }: WorkersParts,
 ): Promise<Answer> {
+  const { number, unended } = member
   try {
+    if (asked.kind === 'cancel') {
+      const key = Buffer.from(asked.key)
+      const found = await askOwner(members, key, asked.from, member)
+      if (!found) await cancel(key, asked.from)
+      return { kind: 'cancelled' }
+    }
     if (asked.kind === 'audit') {
+      if (asked.event.EventType === 'client_session_end') unended.line(asked.event, elapsed())
       audit(number, asked.event)
+      unended.line(asked.event, elapsed())
       return { kind: 'written' }
     }
     const found = issuer(asked.cluster, asked.issuer)
@@ -275,34 +358,24 @@ async function answer(
   }
 }
 
-function count(member: Member, metric: Metric, parts: WorkersParts): void {
-  if (metric.name === 'connection_opened') member.connections++
-  if (metric.name === 'connection_closed') member.connections--
-  if (metric.name === 'session_opened') member.sessions++
-  if (metric.name === 'session_closed') member.sessions--
-  parts.metric(metric)
-}
-
-/** What a worker can't count any more, because it has gone. */
-function settle(member: Member, { metric }: WorkersParts): void {
-  if (member.state === 'starting') return
-  metric({ name: 'worker_ended', how: member.state === 'open' ? 'lost' : 'retired' })
-  const lost = { name: 'session_closed', by: 'gate', failure: 'worker_lost' } as const
-  for (; member.sessions > 0; member.sessions--) metric(lost)
-  for (; member.connections > 0; member.connections--) metric({ name: 'connection_closed' })
-}
-
-/** Each worker learns, a little later, how many connections the others have: the limit is for all of them. */
-function tellElsewhere(members: ReadonlySet<Member>): NodeJS.Timeout {
-  const told = new WeakMap<Member, number>()
-  const tell = () => {
-    const sum = [...members].reduce((so, { connections }) => so + connections, 0)
-    for (const member of members) {
-      const connections = sum - member.connections
-      if (told.get(member) === connections) continue
-      told.set(member, connections)
-      member.link.send({ kind: 'elsewhere', connections })
+/**
+ * What a worker can't say any more, because it has gone.
+ * @returns whether it was lost: it was open, or had sessions.
+ */
+function settle(member: Member, parts: WorkersParts): boolean {
+  const { number, hasOpened, isLeaving, unended } = member
+  const { metrics, lines } = unended.endAll(parts.elapsed())
+  for (const metric of metrics) parts.metric(metric)
+  if (!hasOpened) return false
+  const wasLost = !isLeaving || lines.length > 0
+  parts.metric({ name: 'worker_ended', how: wasLost ? 'lost' : 'retired' })
+  for (const line of lines)
+    try {
+      parts.audit(number, line)
+    } catch (thrown) {
+      parts.log.error(
+        `the end of a session could not be written down: ${asFailure(thrown).message}`,
+      )
     }
-  }
-  return setInterval(tell, TELL_MS).unref()
+  return wasLost
 }

@@ -47,7 +47,7 @@ function part(path: string): string {
   return second === undefined ? first.replace('.ts', '') : first
 }
 
-const DOORS = ['sql', 'ops', 'cli']
+const DOORS = ['sql', 'ops', 'gates', 'cli']
 const ROOMS = [
   'wire',
   'identity',
@@ -70,14 +70,14 @@ const IMPORTERS: Record<string, string[]> = {
   re2js: ['identity'],
   'pg-protocol': ['wire'],
   yaml: ['config', 'cli'],
-  zod: ['config'],
+  zod: ['config', 'gates'],
   pino: ['telemetry'],
   'prom-client': ['telemetry'],
-  fastify: ['ops'],
+  fastify: ['ops', 'gates'],
   commander: ['cli'],
   '@peculiar/x509': ['cluster', 'dev'],
   'reflect-metadata': ['cluster', 'dev'],
-  'lru-cache': ['cluster', 'identity', 'issuers', 'sql'],
+  'lru-cache': ['cluster', 'gates', 'identity', 'issuers', 'sql'],
 }
 
 function mayImport(from: string, to: string): boolean {

@@ -33,10 +33,11 @@ export function check({ config: file, strict }: CheckOptions, world: World): voi
   throw new Failure('config_warnings', { values: { problem } })
 }
 
-function whatItDoes({ config: { listeners, clusters, ops }, file }: Inspected): string {
+function whatItDoes({ config: { listeners, clusters, ops, peers }, file }: Inspected): string {
   return [
     `listens on ${listeners.map(listening).join(', ')}`,
     ...(ops === undefined ? [] : [`operators on ${address(ops)}`]),
+    ...(peers === undefined ? [] : [`other gates on ${address(peers.listen)}`]),
     ...clusters.flatMap((cluster) => whatClusterDoes(cluster, file)),
   ].join('; ')
 }

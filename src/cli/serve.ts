@@ -5,8 +5,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { type ClusterConfig, type Config, parseConfig } from '../config/config.ts'
 import type { Outside } from '../config/document.ts'
 import { Failure } from '../failure.ts'
-import { openGate } from '../gate.ts'
-import { startWorker } from '../peers/processes.ts'
+import { openGate, processesOf } from '../gate.ts'
 import { openAuditStream, openLogStream } from '../telemetry/log.ts'
 import { work } from '../worker_process.ts'
 import { stopped, type World } from './terminal.ts'
@@ -14,6 +13,9 @@ import { watchFiles } from './watch.ts'
 
 export async function serve({ config: file }: { config: string }, world: World): Promise<void> {
   if (world.primary !== undefined) return await work(world.primary, world.now)
+  // From the beginning to the end: while a gate opens or closes, it ends nothing.
+  let reload: () => void = () => undefined
+  world.onSignal('SIGHUP', () => reload())
   const reader = openReader(file, world)
   const config = reader.read()
   const gate = await openGate(config, {
@@ -22,22 +24,25 @@ export async function serve({ config: file }: { config: string }, world: World):
     watch: watchFiles,
     logTo: openLogStream('stderr'),
     auditTo: openAuditStream(config.auditTo),
-    processes: { start: startWorker, processors: world.processors },
+    processes: { start: world.startWorker, processors: world.processors },
   })
-  const settle = reader.keepUp(() => gate.reload(reader.read))
-  const unhear = world.onSignal('SIGUSR2', () => void gate.replaceWorkers())
+  const keptUp = reader.keepUp(() => gate.reload(reader.read))
+  reload = keptUp.again
+  world.onSignal('SIGUSR2', () => void gate.replaceWorkers())
   const broken = await Promise.race([stopped(world), gate.broken])
-  settle()
-  unhear()
+  keptUp.unwatch()
   const why = new Failure('shutting_down')
-  if (broken === undefined) await gate.drain(why)
-  await gate.close(why)
+  const hurried = new Promise<void>((resolve) => world.onHurry(resolve))
+  if (broken === undefined) await Promise.race([gate.drain(why), hurried])
+  await gate.close(why, hurried)
   if (broken !== undefined) throw broken
 }
 
 /** The configuration file, and what it is made of: read again at a SIGHUP, and when one of the files changes. */
 function openReader(file: string, world: World) {
   let files: string[] = []
+  /** What it opens with: its listeners stay, whatever the file says later on. */
+  let opened: Config | undefined
   return {
     /** @throws Failure `config_unreadable` or `config_invalid` */
     read(previous?: Config): Config {
@@ -50,18 +55,19 @@ function openReader(file: string, world: World) {
       try {
         const text = readText(file, world)
         const config = parseConfig(file, text, { ...outside, readFile }, previous)
+        opened ??= config
+        if (processesOf(opened, world.processors) > 1)
+          return withFiles(config, certificatesOf(opened), readFile)
         // Where the gate is one process, the listeners' certificates are watched by themselves: they
         // are new ones even while the file has mistakes.
-        if (config.workers === 1)
-          for (const { tls } of config.listeners)
-            for (const path of tls?.files ?? []) read.delete(path)
+        for (const path of certificatesOf(config)) read.delete(path)
         return config
       } finally {
         files = [...read]
       }
     },
-    /** Until it is told to stop. */
-    keepUp(reload: () => void): () => void {
+    /** When a file changes, until it is told to stop; and when it is told to. */
+    keepUp(reload: () => void): { again(): void; unwatch(): void } {
       let watched = files
       const again = () => {
         reload()
@@ -71,13 +77,26 @@ function openReader(file: string, world: World) {
         unwatch = watchFiles(watched, again)
       }
       let unwatch = watchFiles(watched, again)
-      const unhear = world.onSignal('SIGHUP', again)
-      return () => {
-        unhear()
-        unwatch()
-      }
+      return { again, unwatch: () => unwatch() }
     },
   }
+}
+
+function certificatesOf({ listeners }: Config): string[] {
+  return listeners.flatMap(({ tls }) => [...(tls?.files ?? [])])
+}
+
+/** Also for the workers to read, though the file names them no more. */
+function withFiles(config: Config, paths: string[], readFile: Outside['readFile']): Config {
+  const files = new Map(config.source.files)
+  for (const path of paths)
+    if (!files.has(path))
+      try {
+        files.set(path, { text: readFile(path) })
+      } catch (thrown) {
+        files.set(path, { problem: (thrown as Error).message })
+      }
+  return { ...config, source: { ...config.source, files } }
 }
 
 /** @throws Failure `config_unreadable` or `config_invalid` */

@@ -5,7 +5,7 @@
 import type { Readable } from 'node:stream'
 import { asFailure } from '../failure.ts'
 import type { ToPrimary, ToWorker } from '../peers/messages.ts'
-import type { Link } from '../peers/processes.ts'
+import type { Channel, Link } from '../peers/processes.ts'
 
 /** What a command may touch of the world; only main.ts has the real thing. */
 export interface World {
@@ -29,10 +29,14 @@ export interface World {
   now(): number
   /** Aborted by the first SIGINT or SIGTERM. */
   stop: AbortSignal
-  /** Calls back at each such signal, until it is told to stop; a SIGHUP that nobody hears is a SIGTERM. */
-  onSignal(signal: 'SIGHUP' | 'SIGUSR2', heard: () => void): () => void
+  /** Calls back at each such signal; a SIGHUP that nobody hears is a SIGTERM. */
+  onSignal(signal: 'SIGHUP' | 'SIGUSR2', heard: () => void): void
+  /** Calls back at the second one, and leaves a moment; else the second one ends the process. */
+  onHurry(heard: () => void): void
   /** The way to the primary, in a process that it started as a worker. */
-  primary: Link<ToPrimary, ToWorker> | undefined
+  primary: Channel<ToPrimary, ToWorker> | undefined
+  /** Starts a worker that inherits these sockets. */
+  startWorker(sockets: readonly number[]): Link<ToWorker, ToPrimary>
   processors: number
 }
 

@@ -12,10 +12,12 @@ import {
   X509Certificate as Certificate,
   ExtendedKeyUsage,
   ExtendedKeyUsageExtension,
+  type Extension,
   KeyUsageFlags,
   KeyUsagesExtension,
   Name,
   PemConverter,
+  SubjectAlternativeNameExtension,
   SubjectKeyIdentifierExtension,
   X509CertificateGenerator,
 } from '@peculiar/x509'
@@ -39,6 +41,9 @@ type SigningAlgorithm = { name: string; hash: string; namedCurve?: string }
 /** Clocks of nodes may be behind ours: PostgreSQL refuses a certificate that is not valid yet. */
 export const LEAF_BACKDATED_MS = 5 * 60_000
 export const LEAF_LIFETIME_MS = 10 * 60_000
+export const GATE_LEAF_LIFETIME_MS = 12 * 3_600_000
+/** What a gate is called: no role has such a name, and no node takes it for one. */
+export const GATE_NAME = 'urn:postern:peer'
 
 const P256 = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const
 
@@ -55,7 +60,8 @@ export function openAuthority(certPem: string, keyPem: string, nowMs: number): A
     return problem(
       'ca_cert is not a CA certificate (basicConstraints CA:TRUE is missing, or keyUsage forbids it)',
     )
-  const untimely = read.map((each) => timeProblem(each, nowMs)).find((each) => each !== undefined)
+  const chain = chainOf(first, read)
+  const untimely = chain.map((each) => timeProblem(each, nowMs)).find((each) => each !== undefined)
   if (untimely !== undefined) return problem(untimely)
   const signingAlgorithm = algorithmOf(key)
   if (signingAlgorithm === undefined)
@@ -64,13 +70,15 @@ export function openAuthority(certPem: string, keyPem: string, nowMs: number): A
     )
   const signingKey = key.toCryptoKey(signingAlgorithm, false, ['sign'])
   const issuer = new Certificate(first.raw)
-  const chain = read.filter((each) => each.subject !== each.issuer)
   return {
     ok: true,
     authority: {
-      chainPem: chain.map(String).join(''),
+      chainPem: chain
+        .filter((each) => !isRoot(each))
+        .map(String)
+        .join(''),
       subject: first.subject.replaceAll('\n', ', '),
-      notAfterMs: Math.min(...read.map(({ validTo }) => Date.parse(validTo))),
+      notAfterMs: Math.min(...chain.map(endMs)),
       issuer,
       signingKey,
       signingAlgorithm,
@@ -98,14 +106,48 @@ export async function issueLeaf(
   leafKey: webcrypto.CryptoKeyPair,
   nowMs: number,
 ): Promise<{ certPem: string; notAfterMs: number }> {
-  const notAfterMs = Math.min(nowMs + LEAF_LIFETIME_MS, authority.notAfterMs)
-  if (notAfterMs <= nowMs)
-    throw refused(`the authority expired on ${new Date(authority.notAfterMs).toISOString()}`)
   // A node may read the name up to the NUL; as UTF-8, half a surrogate pair is another character.
   if (role === '' || role.includes('\0') || !role.isWellFormed())
     throw refused(`no certificate can name the role ${JSON.stringify(role)}`)
-  const leaf = await X509CertificateGenerator.create({
+  const wanted = {
     subject: commonName(role),
+    lifetimeMs: LEAF_LIFETIME_MS,
+    extensions: [new ExtendedKeyUsageExtension([ExtendedKeyUsage.clientAuth])],
+  }
+  return await sign(authority, wanted, leafKey, nowMs)
+}
+
+/**
+ * A certificate for a gate, which other gates of the authority know it by: its one name is `GATE_NAME`.
+ * Without a CN it is no role, wherever a node asks for the same authority's certificates.
+ * @throws Failure `node_signin_failed` where the authority has ended
+ */
+export async function issueGateLeaf(
+  authority: Authority,
+  leafKey: webcrypto.CryptoKeyPair,
+  nowMs: number,
+): Promise<{ certPem: string; notAfterMs: number }> {
+  const uses = [ExtendedKeyUsage.serverAuth, ExtendedKeyUsage.clientAuth]
+  const name = new SubjectAlternativeNameExtension([{ type: 'url', value: GATE_NAME }], true)
+  const wanted = {
+    subject: new Name([]),
+    lifetimeMs: GATE_LEAF_LIFETIME_MS,
+    extensions: [new ExtendedKeyUsageExtension(uses), name],
+  }
+  return await sign(authority, wanted, leafKey, nowMs)
+}
+
+async function sign(
+  authority: Authority,
+  wanted: { subject: Name; lifetimeMs: number; extensions: Extension[] },
+  leafKey: webcrypto.CryptoKeyPair,
+  nowMs: number,
+): Promise<{ certPem: string; notAfterMs: number }> {
+  const notAfterMs = Math.min(nowMs + wanted.lifetimeMs, authority.notAfterMs)
+  if (notAfterMs <= nowMs)
+    throw refused(`the authority expired on ${new Date(authority.notAfterMs).toISOString()}`)
+  const leaf = await X509CertificateGenerator.create({
+    subject: wanted.subject,
     issuer: authority.issuer.subjectName,
     notBefore: new Date(nowMs - LEAF_BACKDATED_MS),
     notAfter: new Date(notAfterMs),
@@ -115,7 +157,7 @@ export async function issueLeaf(
     extensions: [
       new BasicConstraintsExtension(false, undefined, true),
       new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
-      new ExtendedKeyUsageExtension([ExtendedKeyUsage.clientAuth]),
+      ...wanted.extensions,
       await authorityKeyIdentifier(authority.issuer),
       await SubjectKeyIdentifierExtension.create(leafKey.publicKey),
     ],
@@ -123,7 +165,7 @@ export async function issueLeaf(
   return { certPem: `${leaf.toString('pem')}\n${authority.chainPem}`, notAfterMs }
 }
 
-/** A new authority of its own: self-signed, ECDSA P-256, for client certificates alone. */
+/** A new authority of its own: self-signed, ECDSA P-256, for what a gate shows. */
 export async function makeAuthority(
   name: string,
   lifetimeMs: number,
@@ -166,6 +208,32 @@ function readCertificates(pem: string): X509Certificate[] {
   } catch {
     return []
   }
+}
+
+/**
+ * From the one that signs up to a root, or as far as they go: others in the file count for nothing. Of
+ * several that have signed the same one, the last to end is taken.
+ */
+function chainOf(first: X509Certificate, all: readonly X509Certificate[]): X509Certificate[] {
+  const others = all.toSorted((one, other) => endMs(other) - endMs(one))
+  const chain = [first]
+  for (let last = first; !isRoot(last); ) {
+    const above = others.find(
+      (each) => last.checkIssued(each) && last.verify(each.publicKey) && !chain.includes(each),
+    )
+    if (above === undefined) break
+    chain.push(above)
+    last = above
+  }
+  return chain
+}
+
+function isRoot({ subject, issuer }: X509Certificate): boolean {
+  return subject === issuer
+}
+
+function endMs({ validTo }: X509Certificate): number {
+  return Date.parse(validTo)
 }
 
 function readKey(pem: string): KeyObject | string {

@@ -6,8 +6,8 @@ import type { Health } from './health.ts'
 
 export interface Candidate {
   health: Health
-  /** Sessions failed there lately, whatever looks say: it may answer those, and no session. */
-  struck: boolean
+  /** Until then, because sessions failed there, whatever looks say: it may answer those, and no session. */
+  struckUntilMs: number
   /** Of the locality that is preferred; true for all where none is. */
   near: boolean
   /** Lower is tried first, as in an SRV record. */
@@ -16,6 +16,21 @@ export interface Candidate {
   weight: number
   /** Those that it has, and those that are on their way to it. */
   sessions: number
+  /** Whether it takes no writes; undefined where that isn't known. */
+  standby: boolean | undefined
+}
+
+/** What a session asks of its node. */
+export interface Wanted {
+  /** One that takes writes, where that is known of any. */
+  primary: boolean
+}
+
+export interface Choice<C> extends Wanted {
+  /** Those that were tried. */
+  except: ReadonlySet<C>
+  /** On the clock of `struckUntilMs`. */
+  nowMs: number
 }
 
 /**
@@ -24,38 +39,53 @@ export interface Candidate {
  * @returns undefined where there is none
  */
 export function best<C extends Candidate>(
-  candidates: Iterable<C>,
+  candidates: readonly C[],
+  choice: Choice<C>,
   tie: (count: number) => number,
 ): C | undefined {
-  let found: C | undefined
-  let equals = 0
+  let equals: C[] = []
+  let least = { rank: Number.POSITIVE_INFINITY, load: Number.POSITIVE_INFINITY }
   for (const candidate of candidates) {
-    const order = found === undefined ? -1 : compare(candidate, found)
-    if (order > 0) continue
-    equals = order < 0 ? 1 : equals + 1
-    // Each of the equal ones so far ends up here with the same chance.
-    if (order < 0 || tie(equals) === 0) found = candidate
+    if (choice.except.has(candidate)) continue
+    const rank = rankOf(candidate, choice)
+    if (rank > least.rank) continue
+    const load = loadOf(candidate)
+    if (rank === least.rank && load > least.load) continue
+    if (rank === least.rank && load === least.load) equals.push(candidate)
+    else {
+      equals = [candidate]
+      least = { rank, load }
+    }
   }
-  return found
+  return equals[equals.length > 1 ? tie(equals.length) : 0]
 }
 
-/** Negative where a session had better go to the first. */
-export function compare(one: Candidate, other: Candidate): number {
-  return (
-    trouble(one) - trouble(other) ||
-    Number(other.near) - Number(one.near) ||
-    one.priority - other.priority ||
-    load(one) - load(other)
-  )
+const PRIORITIES = 65_536
+
+/** Lower is better, whatever the load. One number, because each login asks it of each node. */
+export function rankOf(
+  candidate: Candidate,
+  { primary, nowMs }: Omit<Choice<never>, 'except'>,
+): number {
+  const wrongness = primary ? wrongnessOf(candidate) : 0
+  const distance = candidate.near ? 0 : 1
+  const place = distance * PRIORITIES + candidate.priority
+  return (wrongness * 4 + troubleOf(candidate, nowMs)) * 2 * PRIORITIES + place
 }
 
-/** What it would be with one session more: of empty nodes, too, the heavier comes first. */
-function load({ sessions, weight }: Candidate): number {
-  return (sessions + 1) / weight
+/** One that seems down takes writes sooner than a standby does. */
+function wrongnessOf({ standby, health }: Candidate): number {
+  if (standby !== false) return 2
+  return health.state === 'down' ? 1 : 0
 }
 
 /** Whoever failed just now waits behind those that didn't. */
-function trouble({ health: { state, bad }, struck }: Candidate): number {
-  if (state === 'up') return bad === 0 && !struck ? 0 : 1
+function troubleOf({ health: { state, bad }, struckUntilMs }: Candidate, nowMs: number): number {
+  if (state === 'up') return bad === 0 && nowMs >= struckUntilMs ? 0 : 1
   return state === 'draining' ? 2 : 3
+}
+
+/** What it would be with one session more: of empty nodes, too, the heavier comes first. */
+export function loadOf({ sessions, weight }: Candidate): number {
+  return (sessions + 1) / weight
 }

@@ -24,8 +24,19 @@ export interface SessionParameters {
 
 /** What the node asks goes to the client: the gate proves nothing for it. */
 export interface PassedOn extends Passage {
-  answers: Answers
+  answers: ClientsAnswers
 }
+
+export interface ClientsAnswers extends Answers {
+  /** The client was asked, once and for all: nobody else's question reaches it. */
+  readonly asked: boolean
+}
+
+/**
+ * What came of a question to the client: the client may have been late, or wrong, or gone, so it says
+ * nothing about the node. Nor is there another node to try.
+ */
+class AfterAsking extends Error {}
 
 export interface SignedIn {
   leg: Leg
@@ -48,9 +59,23 @@ export async function connect(
   parameters: SessionParameters,
   signal: AbortSignal,
 ): Promise<NodeSession> {
-  const attempt = (node: Node, ms: number) => connectTo(grant, node, parameters, signal, ms)
-  const { value, node, release } = await nodes.reach(attempt, signal)
-  return { ...value, node, release }
+  const attempt = async (node: Node, ms: number) => {
+    try {
+      return await connectTo(grant, node, parameters, signal, ms)
+    } catch (cause) {
+      throw wasAsked(grant) ? new AfterAsking('the client was asked', { cause }) : cause
+    }
+  }
+  try {
+    const { value, node, release } = await nodes.reach(attempt, signal)
+    return { ...value, node, release }
+  } catch (thrown) {
+    throw thrown instanceof AfterAsking ? thrown.cause : thrown
+  }
+}
+
+function wasAsked(grant: Grant | PassedOn): boolean {
+  return 'answers' in grant && grant.answers.asked
 }
 
 /**
@@ -66,14 +91,14 @@ export async function connectTo(
   ms?: number,
 ): Promise<SignedIn> {
   const opening = startup(grant, node, parameters)
-  const answers = 'answers' in grant ? grant.answers : answersOf(grant, node)
   const late = new AbortController()
-  const timer = ms === undefined ? undefined : setTimeout(() => late.abort(STALLED), ms)
+  // A client that takes its time is no fault of the node's.
+  const stall = () => wasAsked(grant) || late.abort(STALLED)
+  const timer = ms === undefined ? undefined : setTimeout(stall, ms)
   const stop = AbortSignal.any([signal, late.signal])
   try {
+    const answers = 'answers' in grant ? grant.answers : answersOf(grant, node, stop)
     const leg = await reach(grant, node, stop)
-    // From here on a client that takes its time would count against the node.
-    if ('answers' in grant) clearTimeout(timer)
     try {
       return { leg, opening: await signIn(leg, opening, answers) }
     } catch (thrown) {
@@ -99,8 +124,8 @@ async function reach(grant: Grant | PassedOn, node: Node, stop: AbortSignal): Pr
   }
 }
 
-function answersOf({ role, token }: Grant, { secrets }: Node): Answers {
-  if (secrets !== undefined) return secrets.answersFor(role)
+function answersOf({ role, token }: Grant, { secrets }: Node, stop: AbortSignal): Answers {
+  if (secrets !== undefined) return secrets.answersFor(role, stop)
   return token === undefined ? {} : forwarding(token)
 }
 
@@ -129,7 +154,7 @@ function startup(grant: Passage, node: Node, parameters: SessionParameters): Map
  * A node's refusal of the role (class 28) becomes the one sentence for a missing role, a role that
  * may not log in and a wrong password; any other refusal reaches the client as the node said it.
  */
-function explained(thrown: unknown, grant: Passage, node: Node): unknown {
+function explained(thrown: unknown, grant: Grant | PassedOn, node: Node): unknown {
   if (thrown instanceof LegEnded && thrown.side === 'node')
     return new Failure('node_signin_failed', {
       log: `node ${node.name}: ${thrown.message}`,
@@ -138,7 +163,7 @@ function explained(thrown: unknown, grant: Passage, node: Node): unknown {
   // The leg's bound on messages; the client's own would be told to the client.
   if (thrown instanceof Failure && thrown.code === 'message_too_large')
     return new Failure('node_protocol', { log: `node ${node.name}: ${thrown.message}` })
-  if (thrown instanceof Failure && thrown.code === 'login_timeout')
+  if (thrown instanceof Failure && thrown.code === 'login_timeout' && !wasAsked(grant))
     return new Failure('node_signin_failed', {
       log: `node ${node.name}: no answer before limits.authentication_timeout`,
     })

@@ -10,6 +10,7 @@ import { dial } from './dial.ts'
 import { examine, type Findings } from './examination.ts'
 import type { Node } from './node.ts'
 import { type Asked, reachMeaning, signInMeaning, wordsOf } from './refusals.ts'
+import { lookAtRights, type RightsAsked } from './rights.ts'
 import { GROUP, hbaLines, MANAGEMENT_DATABASE, type SetUp } from './setup.ts'
 import { NodeRefused } from './sign_in.ts'
 import { type Ask, deadline, visit } from './visit.ts'
@@ -22,8 +23,9 @@ export interface Check {
   todo?: string
 }
 
-export interface Patient extends Omit<SetUp, 'node'> {
+export interface Patient extends Omit<SetUp, 'node' | 'rules'> {
   node: Node
+  rules: SetUp['rules'] & RightsAsked['rules']
 }
 
 export interface Visit {
@@ -123,7 +125,9 @@ async function lookAround(target: Target): Promise<Findings> {
               osUser: asked.osUser,
               role: asked.role,
             })
-      return { ...found, checks: [signedIn, ...found.checks] }
+      const { dialect } = node
+      const rights = await lookAtRights(ask, { ...patient, dialect, management: role })
+      return { ...found, checks: [signedIn, ...found.checks, ...rights] }
     })
   } catch (thrown) {
     asked.stop.throwIfAborted()

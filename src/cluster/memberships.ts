@@ -82,13 +82,17 @@ function mayBeRevoked(
   return !keepOthers || roles.some((pattern) => pattern.matches(name, true))
 }
 
-function whyNot(
+export const IS_MISSING = 'is not there'
+export const NOT_GRANTABLE = 'may not be granted by the management role'
+
+/** Why nobody, or the role, becomes a member of another one; undefined where nothing is in the way. */
+export function whyNot(
   name: string,
   role: string,
   other: OtherRole | undefined,
-  { allowRoles }: MembershipRules,
+  { allowRoles }: Pick<MembershipRules, 'allowRoles'>,
 ): string | undefined {
-  if (other === undefined) return 'is not there'
+  if (other === undefined) return IS_MISSING
   if (name === GROUP) return "is the gate's own"
   if (other.circle) return name === role ? 'is the user' : 'is a member of the user'
   if (!allowRoles.has(name)) {
@@ -96,7 +100,7 @@ function whyNot(
     if (other.powers.length > 0) return `has ${other.powers.join(', ')}`
   }
   const may = other.grantedBy !== undefined || other.grantable
-  return may ? undefined : 'may not be granted by the management role'
+  return may ? undefined : NOT_GRANTABLE
 }
 
 /**

@@ -6,7 +6,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Failure } from '../failure.ts'
 import { LegEnded } from '../leg.ts'
-import { best } from './balance.ts'
+import { best, type Wanted } from './balance.ts'
 import type { Patience, State } from './health.ts'
 import type { Node } from './node.ts'
 import type { Names, Place } from './node_names.ts'
@@ -44,8 +44,10 @@ export interface NodesPlan {
 
 /** What those who watch are told. */
 export type NodeEvent =
-  | { kind: 'new'; node: string }
-  | { kind: 'state'; node: string; state: State | 'gone'; why: string }
+  | { kind: 'new'; node: string; state: State }
+  | { kind: 'state'; node: string; before: State; state: State; why: string }
+  /** It is looked after no more: no entry names it, or all nodes are closed. */
+  | { kind: 'gone'; node: string; before: State; why: string }
   | { kind: 'failed'; node: string; why: string }
   | { kind: 'looked_up'; name: string }
   | { kind: 'lookup_failed'; name: string; why: string }
@@ -64,13 +66,12 @@ export interface Nodes {
   /**
    * Tries nodes, best first, and all over again after a pause, until one of them works.
    * @param attempt - is given so many milliseconds, and has to fail by then.
-   * @param wanted - `primary`: one that takes writes, where that is known of any.
    * @throws Failure of the last attempt, its log with all of them; what stopped the signal
    */
   reach<T>(
     attempt: (node: Node, ms: number) => Promise<T>,
     signal: AbortSignal,
-    wanted?: { primary: boolean },
+    wanted?: Wanted,
   ): Promise<Reached<T>>
   /** It is one of the cluster's, and up. */
   isUp(node: Node): boolean
@@ -94,7 +95,7 @@ const ATTEMPT_MS_MIN = 250
 const ALONE_MS = 1_000
 
 export function openNodes(plan: NodesPlan, parts: NodesParts): Nodes {
-  const { seats, note, strike, close } = openSeats(plan, parts)
+  const seats = openSeats(plan, parts)
   const patienceMs = isAlone(plan)
     ? Math.min(plan.connectTimeoutMs, ALONE_MS)
     : plan.connectTimeoutMs
@@ -102,22 +103,25 @@ export function openNodes(plan: NodesPlan, parts: NodesParts): Nodes {
   /** @returns undefined when every node that is right was tried, or enough of them. */
   async function round<T>(
     attempt: (node: Node, ms: number) => Promise<T>,
-    { signal, leftMs, primary, tries }: Round,
+    { signal, leftMs, wanted, tries }: Round,
   ): Promise<Reached<T> | undefined> {
-    const right = [...seats.values()].filter((seat) => isRight(seat, plan.target))
-    const left = new Set(right)
-    while (left.size > 0 && right.length - left.size < ROUND_MAX && leftMs() > 0) {
+    const right = seats.right()
+    const tried = new Set<Seat>()
+    while (tried.size < ROUND_MAX && leftMs() > 0) {
       signal.throwIfAborted()
-      const seat = best(primary ? primaries(left) : left, parts.tie) as Seat
-      left.delete(seat)
-      const share = left.size === 0 ? leftMs() : Math.max(leftMs() / 2, ATTEMPT_MS_MIN)
-      seat.sessions++
+      const seat = best(right, { ...wanted, except: tried, nowMs: parts.elapsed() }, parts.tie)
+      if (seat === undefined) break
+      tried.add(seat)
+      const isLast = tried.size === right.length
+      const share = isLast ? leftMs() : Math.max(leftMs() / 2, ATTEMPT_MS_MIN)
+      const { node } = seat.member
+      seats.take(seat)
       try {
-        const value = await attempt(seat.member.node, Math.min(share, leftMs()))
-        note(seat, 'good')
-        return { value, node: seat.member.node, release: () => seat.sessions-- }
+        const value = await attempt(node, Math.min(share, leftMs()))
+        seats.note(seat)
+        return { value, node, release: () => seats.release(seat) }
       } catch (thrown) {
-        seat.sessions--
+        seats.release(seat)
         if (signal.aborted) throw thrown
         judge(seat, thrown, tries)
       }
@@ -128,57 +132,40 @@ export function openNodes(plan: NodesPlan, parts: NodesParts): Nodes {
   function judge(seat: Seat, thrown: unknown, tries: Tries): void {
     if (!(thrown instanceof Failure)) throw thrown
     if (!hasFailed(thrown)) {
-      if (thrown.cause instanceof NodeRefused) note(seat, 'good')
+      if (thrown.cause instanceof NodeRefused) seats.note(seat)
       throw thrown
     }
     const why = thrown.log ?? thrown.message
     tries.keep(seat.member.node.name, thrown)
     parts.tell({ kind: 'failed', node: seat.member.node.name, why })
-    strike(seat, seenIn(thrown), why)
+    seats.strike(seat, seenIn(thrown), why)
   }
 
   return {
-    async reach(attempt, signal, { primary } = { primary: false }) {
+    async reach(attempt, signal, wanted = { primary: false }) {
       const startMs = parts.elapsed()
       const spentMs = () => parts.elapsed() - startMs
       const leftMs = () => plan.connectTimeoutMs - spentMs()
       const tries = openTries()
       for (let waitMs = BACKOFF_MS.min; ; waitMs = Math.min(2 * waitMs, BACKOFF_MS.max)) {
-        const reached = await round(attempt, { signal, leftMs, primary, tries })
+        const reached = await round(attempt, { signal, leftMs, wanted, tries })
         if (reached !== undefined) return reached
         if (!tries.hopeful() || spentMs() + waitMs > patienceMs)
-          throw tries.failure(nobody(seats, plan.target))
-        // Whoever isn't right may be by now.
-        for (const seat of seats.values()) if (!isRight(seat, plan.target)) seat.looking?.hurry()
+          throw tries.failure(nobody(seats.size(), plan.target))
+        seats.hurryWrong()
         await pause(waitMs, signal)
       }
     },
-    isUp(node) {
-      const seat = seats.get(node.name)
-      return seat?.member.node === node && seat.health.state === 'up'
-    },
-    close,
+    isUp: ({ name }) => seats.isUp(name),
+    close: seats.close,
   }
 }
 
 interface Round {
   signal: AbortSignal
   leftMs(): number
-  primary: boolean
+  wanted: Wanted
   tries: Tries
-}
-
-/** A node of which it isn't known yet is not right either. */
-function isRight({ standby }: Seat, target: Target): boolean {
-  return target === 'any' || standby === (target === 'read_only')
-}
-
-function primaries(seats: Iterable<Seat>): Iterable<Seat> {
-  const all = [...seats]
-  const known = all.filter(({ standby }) => standby === false)
-  const there = known.filter(({ health }) => health.state !== 'down')
-  // One that seems down takes writes sooner than a standby does.
-  return there.length > 0 ? there : known.length > 0 ? known : all
 }
 
 /** The node is not there, or ended or stalled the sign-in, or says that it takes nobody now. */
@@ -190,8 +177,8 @@ function hasFailed(failure: Failure): boolean {
   )
 }
 
-function nobody(seats: ReadonlyMap<string, Seat>, target: Target): string {
-  return seats.size === 0 ? 'no node is known' : `none of ${seats.size} nodes is ${target}`
+function nobody(nodes: number, target: Target): string {
+  return nodes === 0 ? 'no node is known' : `none of ${nodes} nodes is ${target}`
 }
 
 async function pause(ms: number, signal: AbortSignal): Promise<void> {

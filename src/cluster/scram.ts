@@ -3,7 +3,7 @@
  * node's certificate where there is one. RFC 5802, RFC 7677.
  * https://www.postgresql.org/docs/18/sasl-authentication.html
  * Rule: a password is stretched once for a role, a salt and a count, away from the main thread; what is
- * remembered of it has a bound.
+ * remembered of it has a bound, and a node that didn't prove that it knows the role drives none of it out.
  */
 import { pbkdf2, randomBytes } from 'node:crypto'
 import { promisify } from 'node:util'
@@ -19,17 +19,21 @@ import {
   parseServerFirst,
   prove,
   type ScramKeys,
+  type ServerFirst,
   scramKeys,
   verifyServerFinal,
 } from '../wire/scram.ts'
 import { endPointOf } from './end_point.ts'
 import { type Answers, hearSasl } from './sign_in.ts'
-import { openTurns } from './turns.ts'
+import { openNamedTurns, openTurns } from './turns.ts'
 
 /** The secrets that a cluster's roles sign in with. */
 export interface RoleSecrets {
-  /** @throws Failure `node_signin_failed` for a role that has none */
-  answersFor(role: string): Answers
+  /**
+   * @param signal - ends the wait for a password's turn to be stretched.
+   * @throws Failure `node_signin_failed` for a role that has none
+   */
+  answersFor(role: string, signal: AbortSignal): Answers
 }
 
 /** PBKDF2 with SHA-256, as `node:crypto` does it in its pool of threads. */
@@ -40,8 +44,9 @@ export type StretchPassword = (
 ) => Promise<Buffer>
 
 const KEYS_MAX = 1_000
+/** Of exchanges that are under way, for who comes meanwhile. */
+const UNPROVEN_MAX = 64
 const STRETCH_AT_ONCE = 2
-const STRETCH_MS = 10_000
 const KEY_BYTES = 32
 /** As libpq's: 24 characters. */
 const NONCE_BYTES = 18
@@ -56,39 +61,59 @@ export function openRoleSecrets(
   stretch = inPool,
   keysMax = KEYS_MAX,
 ): RoleSecrets {
-  const remembered = new LRUCache<string, Promise<ScramKeys>>({ max: keysMax })
+  const proven = new LRUCache<string, ScramKeys>({ max: keysMax })
+  const unproven = new LRUCache<string, ScramKeys>({ max: UNPROVEN_MAX })
   const turns = openTurns(STRETCH_AT_ONCE)
-  const keysOf: KeysOf = (role, secret, salt, iterations) => {
+  const oneByOne = openNamedTurns()
+  const keysOf = async (
+    role: string,
+    secret: Secret,
+    { salt, iterations }: ServerFirst,
+    signal: AbortSignal,
+  ): Promise<Stretched> => {
     const id = `${iterations} ${salt.toString('base64')} ${role}`
-    const known = remembered.get(id)
-    if (known !== undefined) return known
-    // A node may ask for a million iterations, each time with another salt: it gets two threads.
-    const work = () => stretch(saslprep(secret.reveal()), salt, iterations)
-    const keys = turns.take(AbortSignal.timeout(STRETCH_MS), work).then(scramKeys)
-    remembered.set(id, keys)
-    keys.catch(() => remembered.delete(id))
-    return keys
+    // Who comes at the same time waits for the first one, and finds what that one left.
+    const keys = await oneByOne(id, signal, async () => {
+      const known = proven.get(id) ?? unproven.get(id)
+      if (known !== undefined) return known
+      // A node may ask for a million iterations, each time with another salt: it gets two threads.
+      const work = () => stretch(saslprep(secret.reveal()), salt, iterations)
+      const stretched = scramKeys(await turns.take(signal, work))
+      unproven.set(id, stretched)
+      return stretched
+    })
+    return {
+      keys,
+      keep() {
+        unproven.delete(id)
+        proven.set(id, keys)
+      },
+    }
   }
   return {
-    answersFor(role) {
+    answersFor(role, signal) {
       const secret = secrets.get(role)
       if (secret === undefined)
         throw failed(`scram.secrets has none for the role ${JSON.stringify(role)}`)
       return {
         required: true,
         sasl: (node, offered) =>
-          exchange(node, offered, (salt, iterations) => keysOf(role, secret, salt, iterations)),
+          exchange(node, offered, (server) => keysOf(role, secret, server, signal)),
       }
     },
   }
 }
 
-type KeysOf = (role: string, secret: Secret, salt: Buffer, iterations: number) => Promise<ScramKeys>
+interface Stretched {
+  keys: ScramKeys
+  /** The node is who it has to be. */
+  keep(): void
+}
 
 async function exchange(
   node: Leg,
   offered: readonly string[],
-  keysFor: (salt: Buffer, iterations: number) => Promise<ScramKeys>,
+  stretch: (server: ServerFirst) => Promise<Stretched>,
 ): Promise<void> {
   const choice = choose(offered, endPointOf(node.socket))
   if (choice === undefined)
@@ -97,10 +122,11 @@ async function exchange(
   const first = clientFirstBare(nonce)
   node.send(saslInitialResponse(choice.mechanism, Buffer.from(choice.header + first)))
   const server = parseServerFirst((await hearSasl(node, 'saslContinue')).data, nonce)
-  const keys = await keysFor(server.salt, server.iterations)
+  const { keys, keep } = await stretch(server)
   const { clientFinal, signature } = prove(choice, first, server, keys)
   node.send(saslResponse(Buffer.from(clientFinal)))
   verifyServerFinal((await hearSasl(node, 'saslFinal')).data, signature)
+  keep()
 }
 
 function failed(log: string): Failure {

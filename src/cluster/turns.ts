@@ -59,11 +59,11 @@ export function openTurns(atOnce: number): Turns {
   }
 }
 
-/** Those who come under the same name go one after the other; names know nothing of each other. */
-export function openNamedTurns() {
+/** Those who come under the same name go one after the other, or so many at once; names know nothing of each other. */
+export function openNamedTurns(atOnce = 1) {
   const byName = new Map<string, Turns>()
   return async <T>(name: string, signal: AbortSignal, work: () => Promise<T>): Promise<T> => {
-    const turns = byName.get(name) ?? openTurns(1)
+    const turns = byName.get(name) ?? openTurns(atOnce)
     byName.set(name, turns)
     try {
       return await turns.take(signal, work)

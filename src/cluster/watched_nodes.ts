@@ -33,14 +33,20 @@ export function openWatchedNodes(
   const tell = (event: NodeEvent) => {
     switch (event.kind) {
       case 'new':
-        count({ name: 'node_state', cluster, node: event.node, state: 'up' })
+        count({ name: 'node_state', cluster, node: event.node, before: 'gone', state: event.state })
         log.debug({ cluster, node: event.node }, 'a node to go to')
         return
       case 'state': {
-        const { node, state, why } = event
-        count({ name: 'node_state', cluster, node, state })
+        const { node, before, state, why } = event
+        count({ name: 'node_state', cluster, node, before, state })
         const level = state === 'down' || state === 'draining' ? 'warn' : 'info'
         log[level]({ cluster, node }, `the node is ${state}${why === '' ? '' : `: ${why}`}`)
+        return
+      }
+      case 'gone': {
+        const { node, before, why } = event
+        count({ name: 'node_state', cluster, node, before, state: 'gone' })
+        log.debug({ cluster, node }, `no node to go to any more: ${why}`)
         return
       }
       case 'failed':

@@ -18,6 +18,7 @@ import { type ListenerTls, readListenerTls } from './listener_tls.ts'
 import { check } from './mistakes.ts'
 import { type Networks, openNetworks } from './networks.ts'
 import { type Reading, readNodes } from './nodes.ts'
+import { type PeersConfig, readPeers } from './peers.ts'
 import { readableSections, type Sections } from './readable.ts'
 import * as schema from './schema.ts'
 import { noteOutside, type Source } from './source.ts'
@@ -38,6 +39,8 @@ export interface Config {
   auditTo: string
   /** How many processes have the sessions; with 1 the gate's own has them. */
   workers: number | 'auto'
+  /** Gates beside this one, which cancels are told to. */
+  peers: PeersConfig | undefined
   /** What it was made of. */
   source: Source
 }
@@ -139,6 +142,7 @@ export function inspectConfig(
   const parts = {
     listeners: readListeners(sections, open(outside)),
     clusters: readClusters(sections, document, outside, open),
+    peers: sections.peers && readPeers(sections.peers, open(outside)),
   }
   // What is missing from outside is told once, not again for what stands in its place.
   const told = new Set(document.complaints.map(({ offset }) => offset))
@@ -148,6 +152,7 @@ export function inspectConfig(
   return {
     config: {
       ...toConfig(read.value, parts.listeners, [first, ...others], document),
+      peers: parts.peers,
       source: done(),
     },
     file: read.value,
@@ -224,7 +229,7 @@ function toConfig(
   listeners: ListenerConfig[],
   clusters: Config['clusters'],
   document: ConfigDocument,
-): Omit<Config, 'source'> {
+): Omit<Config, 'peers' | 'source'> {
   return {
     listeners,
     clusters,

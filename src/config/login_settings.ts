@@ -34,7 +34,7 @@ const section = z.object({
 })
 type LoginSection = z.output<typeof section>
 
-/** What a check knows of a node. */
+/** What a check knows of a node, or of a listener. */
 export interface Reached {
   unix: boolean
   tls: boolean
@@ -67,18 +67,28 @@ export function checkLogins(
     )
 }
 
-/** Between a client's TLS and a node's, nothing can be bound to either. */
-export function checkBinding(
-  listeners: readonly { tls?: unknown }[],
+/**
+ * Between a client's TLS and a node's, nothing can be bound to either; and where nobody comes by TLS,
+ * nobody is asked for a password.
+ */
+export function checkListeners(
+  listeners: readonly Reached[],
   clusters: Record<string, Pick<LoginSection, 'non_jwt_logins' | 'passthrough_scram'> & Nodes>,
   complain: Complain,
 ): void {
-  if (listeners.every(({ tls }) => tls === undefined)) return
+  const byTls = listeners.some(({ tls }) => tls)
+  const isPrivate = byTls || listeners.some(({ unix }) => unix)
   for (const [name, { non_jwt_logins, passthrough_scram, nodes }] of Object.entries(clusters)) {
-    if (non_jwt_logins !== 'passthrough' || passthrough_scram !== undefined) continue
+    const path = ['clusters', name, 'non_jwt_logins']
+    if (non_jwt_logins === 'detect' && !isPrivate)
+      complain(
+        path,
+        'detect asks for a password over TLS or on a unix socket alone; give a listener tls: {cert_file, key_file}',
+      )
+    if (non_jwt_logins !== 'passthrough' || passthrough_scram !== undefined || !byTls) continue
     if (nodes.some(({ tls }) => tls !== undefined))
       complain(
-        ['clusters', name, 'non_jwt_logins'],
+        path,
         "with TLS on both sides SCRAM's channel binding can't pass the gate; where clients can do without it (channel_binding=disable), write passthrough_scram: no_channel_binding",
       )
   }

@@ -3,21 +3,25 @@
  * it names is told together with them. Rule: nothing of this becomes a Config.
  */
 import { check } from './mistakes.ts'
+import { type PeersSection, peers as peersSchema } from './peer_settings.ts'
 import * as schema from './schema.ts'
 
 export interface Sections {
   /** In their places; `undefined` where one has a mistake. */
   listeners: (schema.Listener | undefined)[]
   clusters: Record<string, schema.ClusterSection>
+  peers?: PeersSection | undefined
 }
 
 export function readableSections(value: unknown): Sections {
-  const { listeners, clusters } = isRecord(value) ? value : {}
+  const { listeners, clusters, peers } = isRecord(value) ? value : {}
+  const readPeers = check(peersSchema, peers)
   return {
     listeners: Array.isArray(listeners) ? listeners.map(readableListener) : [],
     clusters: isRecord(clusters)
       ? Object.fromEntries(Object.entries(clusters).flatMap(readableCluster))
       : {},
+    peers: readPeers.ok ? readPeers.value : undefined,
   }
 }
 

@@ -5,10 +5,11 @@
  */
 import { z } from 'zod'
 import type { SignIn } from '../cluster/node.ts'
-import { checkBinding, checkLogins, loginKeys } from './login_settings.ts'
+import { checkListeners, checkLogins, loginKeys } from './login_settings.ts'
 import { check, passOn } from './mistakes.ts'
 import { network } from './networks.ts'
 import { addressOf, checkNodes, healthKeys, type NodeSection, nodeKeys } from './node_settings.ts'
+import { peers } from './peer_settings.ts'
 import { type Complain, checkTrust, trustKeys } from './trust_settings.ts'
 import {
   duration,
@@ -110,6 +111,7 @@ const fileKeys = z.strictObject({
   workers: z
     .union([z.int().min(1, WORKERS).max(64, WORKERS), z.literal('auto')], WORKERS)
     .default(1),
+  peers: peers.optional(),
   shutdown: section({ grace: duration.default(30_000) }),
   ops: section({ listen: hostPort.optional() }),
   log: section({ level: z.enum(['debug', 'info', 'warn', 'error']).default('info') }),
@@ -197,8 +199,11 @@ function checkCluster(section: z.output<typeof cluster>, context: z.RefinementCt
 }
 
 function checkFile({ listeners, clusters }: z.output<typeof fileKeys>, context: z.RefinementCtx) {
-  const secure = listeners.map((listener) => ('directory' in listener ? {} : listener))
-  checkBinding(secure, clusters, complainer(context))
+  const reached = listeners.map((listener) => {
+    const unix = 'directory' in listener
+    return { unix, tls: !unix && listener.tls !== undefined }
+  })
+  checkListeners(reached, clusters, complainer(context))
 }
 
 /** What is said of `nodes` is said of the node's own place. */

@@ -106,7 +106,7 @@ function parseDuration(text: string): number | undefined {
   return ms <= DURATION_MS_MAX ? Math.round(ms) : undefined
 }
 
-function parseHostPort(text: string): HostPort | undefined {
+export function parseHostPort(text: string): HostPort | undefined {
   const found = /^(?:\[([^\s[\]]+)\]|([^\s:/[\]]+)):(\d{1,5})$/.exec(text)
   if (found === null) return undefined
   const [, ipv6, name, digits] = found

@@ -41,6 +41,14 @@ export function warningsOf(
     warnOfGroups(['clusters', name], section, warn)
     warnOfWaiting(['clusters', name], section, file.limits.authentication_timeout, warn)
   }
+  if (file.peers !== undefined)
+    warnOfAuthority(
+      ['peers', 'ca_cert'],
+      file.peers.ca_cert,
+      'gates believe each other no more',
+      look,
+      warn,
+    )
   warnOfOps(file, warn)
   return found.sort((one, other) => one.offset - other.offset)
 }
@@ -99,7 +107,13 @@ function warnOfSignIn(
     )
   if (certificate === undefined) return
   if (sign_in === 'certificate')
-    warnOfAuthority([...path, 'certificate', 'ca_cert'], certificate.ca_cert, look, warn)
+    warnOfAuthority(
+      [...path, 'certificate', 'ca_cert'],
+      certificate.ca_cert,
+      'nobody can sign in',
+      look,
+      warn,
+    )
   else
     warn(
       [...path, 'certificate'],

@@ -58,11 +58,20 @@ export function warnOfTrusted(path: PropertyKey[], file: string, look: Look, war
     warn(path, `${file} ${end}, and what it has signed is refused then; add its successor`)
 }
 
-/** The CA that signs for sign-in by certificate, and those between it and a root. */
-export function warnOfAuthority(path: PropertyKey[], file: string, look: Look, warn: Warn): void {
+/**
+ * The CA that signs, and those between it and a root.
+ * @param then - what becomes of things when it has ended.
+ */
+export function warnOfAuthority(
+  path: PropertyKey[],
+  file: string,
+  then: string,
+  look: Look,
+  warn: Warn,
+): void {
   const end = ending(Math.min(...read(file, look).map(endMs)), look)
   if (end !== undefined)
-    warn(path, `${file} ${end}, and nobody can sign in then; postern ca rotate replaces it`)
+    warn(path, `${file} ${end}, and ${then} then; postern ca rotate replaces it`)
 }
 
 function read(file: string, look: Look): X509Certificate[] {

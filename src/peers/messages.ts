@@ -15,19 +15,34 @@ export type ToPrimary =
   | { kind: 'log'; line: string }
   /** Several at a time. */
   | { kind: 'count'; metrics: Metric[] }
-  /** A cancel whose key names another worker. */
-  | { kind: 'cancel'; key: Uint8Array }
+  /** The node has a cancel that this worker was asked for, or its key is none of this worker's. */
+  | { kind: 'cancelled'; id: number; found: boolean }
   /** Nothing is under way in it any more. */
   | { kind: 'drained' }
   | { kind: 'ask'; id: number; ask: Question }
+  /** The answer to a ping. */
+  | { kind: 'pong' }
 
 export type ToWorker =
-  | { kind: 'begin'; number: number; source: Source }
+  /**
+   * `workers`: how many there are. `listening`: by what the sockets were bound, where that is another one
+   * by now.
+   */
+  | {
+      kind: 'begin'
+      number: number
+      workers: number
+      source: Source
+      listening?: Source | undefined
+    }
   /** The configuration was read again. */
   | { kind: 'renew'; source: Source }
-  | { kind: 'cancel'; key: Uint8Array }
+  /** A cancel that came in elsewhere, with the client's address. */
+  | { kind: 'cancel'; id: number; key: Uint8Array; from: string }
   /** How many connections the other workers have. */
   | { kind: 'elsewhere'; connections: number }
+  /** Does it still work? Whatever it says is an answer. */
+  | { kind: 'ping' }
   /** Take nobody new, and end when the last session has ended. */
   | { kind: 'retire' }
   | { kind: 'drain' }
@@ -40,11 +55,14 @@ export type Question =
   | { kind: 'audit'; event: AuditEvent }
   | { kind: 'keys'; cluster: string; issuer: string; kid: string }
   | { kind: 'userinfo'; cluster: string; issuer: string }
+  /** A cancel whose key this worker doesn't know. */
+  | { kind: 'cancel'; key: Uint8Array; from: string }
 
 export type Answer =
   | { kind: 'written' }
   | { kind: 'keys'; found: PortableKeys }
   | { kind: 'userinfo'; endpoint: string }
+  | { kind: 'cancelled' }
   | { kind: 'failed'; code: FailureCode; log: string }
 
 /** TCP, or a unix socket. */
@@ -63,14 +81,21 @@ export type Metric =
   | { name: 'session_opened' }
   | { name: 'session_closed'; by: 'client' | 'node' | 'gate'; failure: string }
   | { name: 'connection_refused' }
-  | {
-      name: 'node_state'
-      cluster: string
-      node: string
-      state: 'up' | 'draining' | 'down' | 'gone'
-    }
+  | NodeState
   | { name: 'node_failed'; cluster: string; node: string }
   | { name: 'relayed'; direction: 'to_client' | 'to_node'; bytes: number }
   | { name: 'worker_opened' }
   | { name: 'worker_ended'; how: 'retired' | 'lost' }
-  | { name: 'cancel'; result: 'sent' | 'unknown' | 'dropped' | 'failed' }
+  | { name: 'cancel'; result: 'sent' | 'unknown' | 'passed_on' | 'dropped' | 'failed' }
+  | { name: 'peer_told'; result: 'ok' | 'failed' }
+
+/** Whoever looks after a node sees it in another state; to begin with, and in the end, it is gone. */
+export interface NodeState {
+  name: 'node_state'
+  cluster: string
+  node: string
+  before: SeenState
+  state: SeenState
+}
+
+type SeenState = 'up' | 'draining' | 'down' | 'gone'

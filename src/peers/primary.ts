@@ -10,6 +10,9 @@ export interface Primary {
   audit(event: AuditEvent): Promise<void>
   /** Something to count, sooner or later. */
   count(metric: Metric): void
-  /** A cancel whose key another worker gave. */
-  cancel(key: Buffer): void
+  /**
+   * A cancel whose key this worker doesn't know, with the client's address: another worker may, or another
+   * gate. Resolves when it is done, or nobody does; never rejects.
+   */
+  cancel(key: Buffer, from: string): Promise<void>
 }

@@ -10,7 +10,7 @@ import { openUnpacking } from '../identity/portable_keys.ts'
 import type { Elsewhere } from '../issuers/elsewhere.ts'
 import type { Answer, Metric, Question, ToPrimary, ToWorker } from './messages.ts'
 import type { Primary } from './primary.ts'
-import type { Link } from './processes.ts'
+import type { Channel } from './processes.ts'
 
 export interface RemotePrimary extends Primary {
   /** The primary's issuer of that name. */
@@ -29,7 +29,7 @@ const WAITING_MAX = 10_000
 /** Longer than an issuer may take by default; a login doesn't wait so long. */
 const ANSWER_MS = 30_000
 
-export function openRemotePrimary(link: Link<ToPrimary, ToWorker>): RemotePrimary {
+export function openRemotePrimary(link: Channel<ToPrimary, ToWorker>): RemotePrimary {
   const { ask, answered } = openQuestions(link)
   const unpack = openUnpacking()
   let counted: Metric[] = []
@@ -50,7 +50,9 @@ export function openRemotePrimary(link: Link<ToPrimary, ToWorker>): RemotePrimar
       if (counted.push(metric) >= METRICS_MAX) flush()
       else timer ??= setTimeout(flush, COUNT_EVERY_MS).unref()
     },
-    cancel: (key) => link.send({ kind: 'cancel', key }),
+    async cancel(key, from) {
+      await ask({ kind: 'cancel', key, from }, 'cancelled').catch(() => undefined)
+    },
     log(line) {
       if (link.waiting < WAITING_MAX) link.send({ kind: 'log', line })
     },
@@ -65,7 +67,7 @@ export function openRemotePrimary(link: Link<ToPrimary, ToWorker>): RemotePrimar
 
 type AnswerOf<K extends Answer['kind']> = Extract<Answer, { kind: K }>
 
-function openQuestions(link: Link<ToPrimary, ToWorker>) {
+function openQuestions(link: Channel<ToPrimary, ToWorker>) {
   const waiting = new Map<number, (answer: Answer) => void>()
   let last = 0
   const silent: Answer = {

@@ -1,7 +1,8 @@
 /**
  * Cancel keys: what a client gets in the place of the node's. Twelve bits say which worker gave the
  * key, the rest is random: 52 bits in the eight bytes of protocol 3.0, 276 in the 36 of 3.2. A
- * CancelRequest proves nothing but that it knows them.
+ * CancelRequest proves nothing but that it knows them; with the short ones it also has to come from the
+ * session's own address, which makes of 52 bits that can be guessed at 52 bits for one address.
  * Rule: looked up by a salted digest and compared in constant time; nothing is ever answered.
  */
 import { hash, randomBytes, timingSafeEqual } from 'node:crypto'
@@ -19,36 +20,52 @@ export interface CancelTarget {
 }
 
 export interface CancelKeys {
-  /** A new key for the session of a client that speaks 3.`minor`; it holds until `revoke`. */
-  issue(target: CancelTarget, minor: number): { key: Buffer; revoke(): void }
-  find(key: Buffer): CancelTarget | undefined
-  /** Whether this worker gave the key. */
-  isOurs(key: Buffer): boolean
+  /**
+   * A new key for the session of a client that speaks 3.`minor`, at an address as `addressOf` has it; it
+   * holds until `revoke`.
+   */
+  issue(target: CancelTarget, from: string, minor: number): { key: Buffer; revoke(): void }
+  /** @param from - where the cancel comes from, as `addressOf` has it. */
+  find(key: Buffer, from: string): CancelTarget | undefined
 }
 
-/** The number of the worker that gave a key of at least two bytes. */
+/** Whether the bytes may be the key of any worker of any gate. */
+export function isCancelKey({ length }: Buffer): boolean {
+  return length === KEY_BYTES || length === KEY_BYTES_3_2
+}
+
+/** The number of the worker that gave a key. */
 export function workerOf(key: Buffer): number {
   return key.readUInt16BE(0) >>> 4
+}
+
+const UNIX_SOCKET = 'local'
+
+/** A client's address to be compared: one spelling, and no port. */
+export function addressOf(client: { address: string } | undefined): string {
+  return client === undefined ? UNIX_SOCKET : client.address.replace(/^::ffff:(?=[\d.]+$)/i, '')
 }
 
 /** @param worker - 0 to 4095 */
 export function openCancelKeys(worker: number): CancelKeys {
   const salt = randomBytes(16)
-  const sessions = new Map<string, { key: Buffer; target: CancelTarget }>()
+  const sessions = new Map<string, { key: Buffer; target: CancelTarget; from: string }>()
   const digest = (key: Buffer) => hash('sha256', Buffer.concat([salt, key]))
   return {
-    issue(target, minor) {
+    issue(target, from, minor) {
       const key = randomBytes(minor >= 2 ? KEY_BYTES_3_2 : KEY_BYTES)
       key.writeUInt16BE(((worker & WORKERS_MAX) << 4) | (key.readUInt8(1) & 0xf), 0)
       const name = digest(key)
-      sessions.set(name, { key, target })
+      sessions.set(name, { key, target, from })
       return { key, revoke: () => void sessions.delete(name) }
     },
-    find(key) {
+    find(key, from) {
       const session = sessions.get(digest(key))
       if (session === undefined || session.key.length !== key.length) return undefined
-      return timingSafeEqual(session.key, key) ? session.target : undefined
+      if (!timingSafeEqual(session.key, key)) return undefined
+      // 276 bits are nobody's guess, and a client may have more than one address.
+      const isShort = key.length === KEY_BYTES
+      return isShort && session.from !== from ? undefined : session.target
     },
-    isOurs: (key) => workerOf(key) === worker,
   }
 }

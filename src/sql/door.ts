@@ -1,11 +1,10 @@
 /**
  * DOOR. The sockets that Postgres clients connect to: TCP and unix, each with its own terms. A
- * connection gets an id and a place, or is told at once that there is none.
+ * connection gets an id and a place, or is told that there is none.
  */
 import { randomBytes } from 'node:crypto'
 import type { Socket } from 'node:net'
 import { isDeepStrictEqual } from 'node:util'
-import { cancel as cancelOnNode } from '../cluster/cancel.ts'
 import type { Limits, ListenerConfig } from '../config/config.ts'
 import type { ListenerTls } from '../config/listener_tls.ts'
 import { asFailure, Failure } from '../failure.ts'
@@ -13,6 +12,7 @@ import type { Primary } from '../peers/primary.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { errorResponse } from '../wire/server_messages.ts'
 import { openCancelKeys } from './cancel_keys.ts'
+import { openCancelling } from './cancelling.ts'
 import { type ClientTls, openClientTls } from './client_tls.ts'
 import type { Entrance } from './handshake.ts'
 import { openPlaces } from './limits.ts'
@@ -34,6 +34,8 @@ export interface DoorParts {
   limits: Limits
   /** Connections that other workers have. */
   elsewhere(): number
+  /** Of the listeners' sockets, where they were bound before. */
+  descriptors?: readonly number[] | undefined
 }
 
 /** What may change while the door is open. */
@@ -51,16 +53,19 @@ export interface Door {
   drain(why: Failure): Promise<void>
   /** Other terms for whom comes from now on, on the same sockets. */
   renew(terms: Terms): void
-  /** A cancel that came in elsewhere, with a key of this worker's. */
-  cancel(key: Buffer): void
+  /** A cancel that came in elsewhere; resolves when the node has it, to whether the key is known here. */
+  cancel(key: Buffer, from: string): Promise<boolean>
   /** Stops accepting, ends every session with the reason, and waits for them. */
   close(why: Failure): Promise<void>
 }
 
 const CLOSING = { values: { problem: 'the gate is shutting down' } }
-const CANCELS_MAX = 64
-const CANCEL_TIMEOUT_MS = 10_000
-const CLOSE_TIMEOUT_MS = 5_000
+/** Longer than the nodes may take for the cancels of those that were busy. */
+const CLOSE_TIMEOUT_MS = 6_000
+/** For who has come and said nothing yet, when the gate drains: to say it, and be told. */
+const SILENT_MS = 1_000
+/** Beyond limits.connections, for who comes to cancel; who turns out to be somebody else is refused then. */
+const FOR_CANCELS = 16
 /** What last words get to reach a client. */
 const FLUSH_MS = 500
 
@@ -76,7 +81,8 @@ export async function openDoor(parts: DoorParts): Promise<Door> {
   try {
     for (const [at, listener] of parts.listeners.entries()) {
       const accept = (socket: Socket) => sessions.accept(socket, entrances.of(at).entrance)
-      const terms = { ...listener, proxies: () => entrances.of(at).proxies }
+      const descriptor = parts.descriptors?.[at]
+      const terms = { ...listener, descriptor, proxies: () => entrances.of(at).proxies }
       const listening = await listen(terms, accept, parts)
       listeners.push(listening)
       // TLS tells its sockets apart by their addresses, and on a unix socket they have none.
@@ -95,7 +101,7 @@ export async function openDoor(parts: DoorParts): Promise<Door> {
         if ('fd' in bind) void listeners[at]?.close()
       await sessions.drain(why)
     },
-    cancel: (key) => void sessions.cancel(key),
+    cancel: sessions.cancel,
     renew(terms) {
       entrances.renew(terms.listeners)
       sessions.renew(terms.limits)
@@ -110,42 +116,37 @@ export async function openDoor(parts: DoorParts): Promise<Door> {
 
 /** The sessions of this door, each with its place. */
 function openSessions(parts: DoorParts) {
-  const { primary, clusters, log, now } = parts
   let { limits } = parts
   const cancelKeys = openCancelKeys(parts.worker)
   const enter = openPlaces()
-  const live = new Map<Socket, { stop: Stop; over: Promise<void> }>()
+  const live = new Map<Socket, { stop: Stop; isSilent(): boolean; over: Promise<void> }>()
   let ending: Parameters<Stop> | undefined
-  const forward = openCancelling(parts, cancelKeys.find)
-  const cancel = async (key: Buffer) => {
-    if (cancelKeys.isOurs(key)) await forward(key)
-    else primary.cancel(key)
-  }
+  const cancelling = openCancelling({ ...parts, cancelKeys })
   return {
-    cancel: forward,
+    cancel: cancelling.found,
     accept(socket: Socket, entrance: Entrance): void {
       const id = randomBytes(8).toString('hex')
-      if (live.size + parts.elsewhere() >= limits.connections) {
+      const room = limits.connections - live.size - parts.elsewhere()
+      if (room <= -FOR_CANCELS) {
         turnAway(socket, id, parts)
         return
       }
       let stop: Stop = () => undefined
+      let silent = true
       const late = ending !== undefined
-      const onStop = (next: Stop) => {
+      const onStop = (next: Stop, stage?: 'silent') => {
         stop = next
+        silent = stage === 'silent'
         // Told while it went from one stage to the next.
         if (!late && ending !== undefined) stop(...ending)
       }
       const about = {
+        ...parts,
         id,
-        clusters,
         entrance,
         cancelKeys,
-        cancel,
-        primary,
-        log,
-        now,
-        closing: () => (ending === undefined ? undefined : new Failure('not_ready', CLOSING)),
+        cancelling,
+        noEntry: () => noEntry(ending !== undefined, room, parts),
         limits,
         places: enter(limits),
       }
@@ -153,9 +154,9 @@ function openSessions(parts: DoorParts) {
         // Not even the refusal could be told: without a line in the log nobody goes on.
         socket.destroy()
         const why = asFailure(thrown).log ?? String(thrown)
-        log.error({ request: id }, `the session ended without a word: ${why}`)
+        parts.log.error({ request: id }, `the session ended without a word: ${why}`)
       })
-      live.set(socket, { stop: (...how) => stop(...how), over })
+      live.set(socket, { stop: (...how) => stop(...how), isSilent: () => silent, over })
       socket.once('close', () => live.delete(socket))
     },
     renew(next: Limits): void {
@@ -165,7 +166,10 @@ function openSessions(parts: DoorParts) {
       ending = [why, 'quiet']
       const sessions = [...live.values()]
       for (const session of sessions) session.stop(...ending)
-      await Promise.all(sessions.map((session) => session.over))
+      const waits = sessions.map(({ isSilent, over }) =>
+        isSilent() ? Promise.race([over, deadline(SILENT_MS)]) : over,
+      )
+      await Promise.all(waits)
     },
     async close(why: Failure): Promise<void> {
       ending = [why, 'now']
@@ -184,30 +188,32 @@ function noTls(fd: number): Failure {
   return new Failure('cannot_listen', { values: { address: `fd:${fd}`, problem } })
 }
 
-/** What each listener lets a client do, and whom; where other ones are listed now, they stay as they were. */
+/** What each listener lets a client do, and whom; one that is listed no more stays as it was. */
 function openEntrances(parts: DoorParts) {
-  const watches: (() => void)[] = []
-  const openAll = (listeners: readonly ListenerConfig[]) =>
-    listeners.map(({ tls, allowPlaintext, proxies }) => ({
-      proxies,
-      entrance: {
-        proxied: proxies !== undefined,
-        tls: tls && openTls(tls, parts, watches),
-        allowPlaintext,
-      },
-    }))
-  const unwatch = () => {
-    for (const each of watches.splice(0)) each()
+  const open = ({ tls, allowPlaintext, proxies }: ListenerConfig) => {
+    const opened = tls && openTls(tls, parts)
+    const proxied = proxies !== undefined
+    return { proxies, opened, entrance: { proxied, tls: opened?.tls, allowPlaintext } }
   }
-  let entrances = openAll(parts.listeners)
+  let entrances = parts.listeners.map(open)
   return {
     of: (at: number) => entrances[at] as (typeof entrances)[number],
     renew(listeners: readonly ListenerConfig[]): void {
-      if (!isDeepStrictEqual(sockets(listeners), sockets(parts.listeners))) return
-      unwatch()
-      entrances = openAll(listeners)
+      entrances = entrances.map((before, at) => {
+        const { bind } = parts.listeners[at] as ListenerConfig
+        const isIt = (other: ListenerConfig | undefined) => isDeepStrictEqual(other?.bind, bind)
+        const next = isIt(listeners[at]) ? listeners[at] : listeners.find(isIt)
+        if (next === undefined) {
+          before.opened?.renew()
+          return before
+        }
+        before.opened?.unwatch()
+        return open(next)
+      })
     },
-    close: unwatch,
+    close() {
+      for (const { opened } of entrances) opened?.unwatch()
+    },
   }
 }
 
@@ -220,8 +226,7 @@ export function sockets(listeners: readonly ListenerConfig[]) {
 function openTls(
   { material, files, read }: ListenerTls,
   { watch, log }: DoorParts,
-  watches: (() => void)[],
-): ClientTls {
+): { tls: ClientTls; renew(): void; unwatch(): void } {
   const tls = openClientTls(material)
   const renew = () => {
     try {
@@ -231,43 +236,23 @@ function openTls(
       log.error({ files }, `the certificates in use are kept: ${asFailure(thrown).message}`)
     }
   }
-  watches.push(watch(files, renew))
-  return tls
+  return { tls, renew, unwatch: watch(files, renew) }
 }
 
-/** Passes cancels on to the nodes, a bounded number at a time, and tells nobody but the metrics. */
-function openCancelling(
-  { primary, log }: DoorParts,
-  find: ReturnType<typeof openCancelKeys>['find'],
-): (key: Buffer) => Promise<void> {
-  let running = 0
-  const count = (result: 'sent' | 'unknown' | 'dropped' | 'failed') =>
-    primary.count({ name: 'cancel', result })
-  return async (key) => {
-    const target = find(key)
-    if (target === undefined) return count('unknown')
-    if (running >= CANCELS_MAX) return count('dropped')
-    running++
-    try {
-      await cancelOnNode(target.node, target.key, AbortSignal.timeout(CANCEL_TIMEOUT_MS))
-      count('sent')
-    } catch (thrown) {
-      count('failed')
-      log.warn(
-        { node: target.node.name },
-        `a cancel did not reach the node: ${asFailure(thrown).log ?? String(thrown)}`,
-      )
-    } finally {
-      running--
-    }
-  }
+function noEntry(closing: boolean, room: number, parts: DoorParts): Failure | undefined {
+  if (closing) return new Failure('not_ready', CLOSING)
+  return room > 0 ? undefined : noRoom(parts)
+}
+
+function noRoom({ primary }: DoorParts): Failure {
+  primary.count({ name: 'connection_refused' })
+  return new Failure('too_many_connections')
 }
 
 /** The one answer that costs nothing: no TLS, no session, no wait. */
-function turnAway(socket: Socket, id: string, { log, primary }: DoorParts): void {
-  primary.count({ name: 'connection_refused' })
-  const { row, message } = new Failure('too_many_connections')
-  log[row.level]({ request: id, failure: 'too_many_connections' }, message)
+function turnAway(socket: Socket, id: string, parts: DoorParts): void {
+  const { row, message } = noRoom(parts)
+  parts.log[row.level]({ request: id, failure: 'too_many_connections' }, message)
   const hint = `request id: ${id}`
   socket.on('error', () => undefined)
   socket.end(errorResponse({ severity: 'FATAL', sqlstate: row.sqlstate, message, hint }), () =>

@@ -35,8 +35,9 @@ export interface Enrolment {
 /** For a login without a token. */
 export interface Withholding {
   /**
-   * A role that is more than a user is not to be had by a password of the node's either.
-   * @throws Failure `password_authentication_failed`
+   * A role that is more than a user is not to be had by a password of the node's either. Asked when the
+   * node has judged: who doesn't know the password hears no other words for such a role, and waits no longer.
+   * @throws Failure `role_refused`
    */
   withhold(role: string, witness: EnrolmentWitness, signal: AbortSignal): Promise<void>
 }
@@ -82,7 +83,7 @@ export function openEnrolment(
       )
       if (powers.length === 0) return
       const log = `the role has ${powers.join(', ')}, and is not named in allow_roles`
-      throw new Failure('password_authentication_failed', { values: { user: role }, log })
+      throw new Failure('role_refused', { values: { user: role }, log })
     },
     async enrol({ role, principal }, token, witness, signal) {
       // On CockroachDB names alone decide who is more than a user.

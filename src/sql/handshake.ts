@@ -6,6 +6,7 @@
  */
 import type { TLSSocket } from 'node:tls'
 import { Failure } from '../failure.ts'
+import { isLoopback } from '../issuers/addresses.ts'
 import { type Leg, LegEnded } from '../leg.ts'
 import type { Peer } from '../wire/proxy_header.ts'
 import {
@@ -39,14 +40,30 @@ export interface Entrance {
 
 export type Hello = { kind: 'cancel'; key: Buffer } | { kind: 'startup'; startup: Startup }
 
-/** Whose connection it is, as the proxy in front says, or the socket; undefined on a unix socket. */
-export async function whose(client: Leg, { proxied }: Entrance): Promise<Peer | undefined> {
-  const { remoteAddress: address, remotePort: port } = client.socket
-  const itself = address !== undefined && port !== undefined ? { address, port } : undefined
-  return proxied ? ((await client.proxyHeader()) ?? itself) : itself
+/** Who is at the other end. */
+export interface Caller {
+  /** Whose connection it is, as the proxy in front says, or the socket; undefined on a unix socket. */
+  peer: Peer | undefined
+  /** It is on this machine, be it behind a proxy: nothing of it crosses a network. */
+  here: boolean
 }
 
-export async function handshake(client: Leg, entrance: Entrance): Promise<Hello> {
+export async function whose(client: Leg, { proxied }: Entrance): Promise<Caller> {
+  const { remoteAddress: address, remotePort: port } = client.socket
+  const itself = address !== undefined && port !== undefined ? { address, port } : undefined
+  if (!proxied) return { peer: itself, here: itself === undefined || isLoopback(itself.address) }
+  const told = await client.proxyHeader()
+  // One that the proxy says nothing of may be anywhere.
+  return { peer: told ?? itself, here: told !== undefined && isLoopback(told.address) }
+}
+
+/** Whether a password of the database may be asked for: over TLS, or on a unix socket. */
+export function isPrivate(client: Leg, { peer }: Caller): boolean {
+  return client.encrypted || peer === undefined
+}
+
+export async function handshake(client: Leg, entrance: Entrance, { here }: Caller): Promise<Hello> {
+  const clear = entrance.allowPlaintext && here
   const asked = { ssl: false, gssenc: false }
   if ((await client.peek()) === TLS_HANDSHAKE) await acceptDirectTls(client, entrance)
   for (let packets = 0; packets < PACKETS_MAX; packets++) {
@@ -55,7 +72,7 @@ export async function handshake(client: Leg, entrance: Entrance): Promise<Hello>
       case 'cancel':
         return packet
       case 'startup':
-        if (!client.encrypted && !entrance.allowPlaintext) throw new Failure('encryption_required')
+        if (!client.encrypted && !clear) throw new Failure('encryption_required')
         negotiate(client, packet.startup)
         return packet
       case 'ssl':

@@ -44,6 +44,8 @@ export interface IdentifyParts {
     oauthbearer: (Way & { challenge: Challenge }) | undefined
     nonJwtLogins: NonJwtLogins
   }
+  /** Nobody else hears what the client says: TLS, or a unix socket. */
+  isPrivate: boolean
   /** Milliseconds since the epoch. */
   now(): number
   /** Ends the login. */
@@ -60,6 +62,8 @@ export async function identify(
   const { cluster } = parts
   const { oauthbearer } = cluster
   if (jwt || cluster.nonJwtLogins === 'detect') {
+    // Who doesn't say that a token comes may give a password of the database's.
+    if (!jwt && !parts.isPrivate) throw new Failure('encryption_required')
     witness.offered('jwt_token', cluster.rules)
     const token = await askPassword(client)
     if (token.empty) throw new Failure('password_authentication_failed', { values })

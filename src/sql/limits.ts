@@ -1,7 +1,8 @@
 /**
  * How many connections an address may have, and how many sessions a role: what one client may take
- * of everybody's. Counted here, in this worker, and given back when a session is over.
- * Rule: whatever was counted is given back exactly once.
+ * of everybody's. Counted here, in this worker.
+ * Rule: whatever was counted is given back exactly once: a role's when the session is over, an address's
+ * when its socket is closed as well.
  */
 import { isIPv6 } from 'node:net'
 import type { Limits } from '../config/config.ts'
@@ -18,11 +19,19 @@ export interface Places {
   stay(address: string): void
   /** A session. @throws Failure `too_many_sessions` */
   ofRole(cluster: string, role: string): void
-  /** Gives back all of it. */
+  /** The session is over. */
+  end(): void
+  /** And its socket is closed: gives back all of it. */
   leave(): void
 }
 
 type Bounds = Pick<Limits, 'connectionsPerAddress' | 'sessionsPerUser'>
+
+/** One more under this key, until it is given back. */
+interface Held {
+  counts: Map<string, number>
+  key: string
+}
 
 /** @returns what a session calls first: its places, none of them taken yet. */
 export function openPlaces(): (bounds: Bounds) => Places {
@@ -30,42 +39,48 @@ export function openPlaces(): (bounds: Bounds) => Places {
   const clients = new Map<string, number>()
   const roles = new Map<string, number>()
   return ({ connectionsPerAddress: perAddress = Infinity, sessionsPerUser = Infinity }) => {
-    const held: { counts: Map<string, number>; key: string }[] = []
-    const take = (counts: Map<string, number>, key: string, bound: number): boolean => {
-      const count = counts.get(key) ?? 0
-      if (count >= bound) return false
-      counts.set(key, count + 1)
-      held.push({ counts, key })
-      return true
-    }
-    const ofAddress = (counts: Map<string, number>, address: string, bound: number) => {
-      const key = holder(address)
-      if (!take(counts, key, bound))
+    const address: Held[] = []
+    const role: Held[] = []
+    const takeOf = (counts: Map<string, number>, from: string, bound: number) => {
+      const key = holder(from)
+      if (!take({ counts, key }, bound, address))
         throw new Failure('too_many_from_address', { log: `from ${key}` })
     }
     return {
-      arrive: (address) => ofAddress(connections, address, perAddress * 2),
-      stay: (address) => ofAddress(clients, address, perAddress),
-      ofRole(cluster, role) {
+      arrive: (from) => takeOf(connections, from, perAddress * 2),
+      stay: (from) => takeOf(clients, from, perAddress),
+      ofRole(cluster, name) {
         // A NUL is in no name.
-        if (!take(roles, `${cluster}\0${role}`, sessionsPerUser))
-          throw new Failure('too_many_sessions', { values: { user: role } })
+        if (!take({ counts: roles, key: `${cluster}\0${name}` }, sessionsPerUser, role))
+          throw new Failure('too_many_sessions', { values: { user: name } })
       },
+      end: () => giveBack(role),
       leave() {
-        for (const { counts, key } of held.splice(0)) giveBack(counts, key)
+        giveBack(role)
+        giveBack(address)
       },
     }
   }
 }
 
-function giveBack(counts: Map<string, number>, key: string): void {
-  const left = (counts.get(key) ?? 0) - 1
-  if (left > 0) counts.set(key, left)
-  else counts.delete(key)
+function take(one: Held, bound: number, held: Held[]): boolean {
+  const count = one.counts.get(one.key) ?? 0
+  if (count >= bound) return false
+  one.counts.set(one.key, count + 1)
+  held.push(one)
+  return true
+}
+
+function giveBack(held: Held[]): void {
+  for (const { counts, key } of held.splice(0)) {
+    const left = (counts.get(key) ?? 0) - 1
+    if (left > 0) counts.set(key, left)
+    else counts.delete(key)
+  }
 }
 
 /** Who holds an IPv6 address holds its /64, and could come from as many as it likes. */
-function holder(address: string): string {
+export function holder(address: string): string {
   const [bare = ''] = address.split('%')
   const mapped = /^::ffff:([\d.]+)$/i.exec(bare)
   if (mapped !== null) return mapped[1] ?? bare

@@ -14,6 +14,8 @@ export type Bind = { host: string; port: number } | { path: string; mode: number
 
 export interface Terms {
   bind: Bind
+  /** The descriptor of the socket, where it was bound before. */
+  descriptor?: number | undefined
   /** Who may connect at this moment, where these are proxies; undefined: everybody. */
   proxies(): Networks | undefined
   /** How long a silent TCP connection waits for a sign of life. */
@@ -32,22 +34,22 @@ const TELL_MS = 60_000
 
 /** @throws Failure `cannot_listen` */
 export async function listen(
-  { bind, proxies, keepAliveMs }: Terms,
+  { bind, descriptor, proxies, keepAliveMs }: Terms,
   accept: (socket: Socket) => void,
   { log, now }: { log: Logger; now(): number },
 ): Promise<Listener> {
   const keepAlive = { keepAlive: keepAliveMs > 0, keepAliveInitialDelay: keepAliveMs }
   const welcome = fromProxies(proxies, accept, log, now)
   const server = createServer({ allowHalfOpen: true, noDelay: true, ...keepAlive }, welcome)
-  if ('path' in bind) await removeStale(bind.path)
-  server.listen('path' in bind ? { path: bind.path } : bind)
+  const path = 'path' in bind && descriptor === undefined ? bind : undefined
+  if (path !== undefined) await removeStale(path.path)
+  server.listen(descriptor === undefined ? (path ?? bind) : { fd: descriptor })
   await once(server, 'listening').catch((error: Error) => {
-    const { message: problem } = error
-    throw new Failure('cannot_listen', { values: { address: nameOf(bind), problem } })
+    throw cannotListen(bind, error)
   })
   // Out of file descriptors: a connection is lost, the gate is not.
   server.on('error', (error) => log.error(`a connection could not be accepted: ${error.message}`))
-  if ('path' in bind) await chmod(bind.path, bind.mode)
+  if (path !== undefined) await chmod(path.path, path.mode)
   const at = server.address()
   const tcp = !('path' in bind) && typeof at === 'object' && at !== null
   return {
@@ -81,13 +83,18 @@ function fromProxies(
   }
 }
 
+export function cannotListen(bind: Bind, thrown: unknown): Failure {
+  const problem = thrown instanceof Error ? thrown.message : String(thrown)
+  return new Failure('cannot_listen', { values: { address: nameOf(bind), problem } })
+}
+
 function nameOf(bind: Bind): string {
   if ('path' in bind) return bind.path
   return 'fd' in bind ? `fd:${bind.fd}` : `${bind.host}:${bind.port}`
 }
 
 /** A socket file that nobody answers on is what a killed gate left behind. */
-async function removeStale(path: string): Promise<void> {
+export async function removeStale(path: string): Promise<void> {
   const probe = connect({ path })
   try {
     await once(probe, 'connect')

@@ -1,16 +1,18 @@
 /**
  * A login without a token that the node itself judges (`non_jwt_logins: passthrough`): what it asks goes
  * to the client, and the client's answer to it. https://www.postgresql.org/docs/18/sasl-authentication.html
- * Rule: a password in clear or SCRAM-SHA-256, asked once, and nothing else. Two connections meet here, so
- * neither can be bound to; and a node that asks nothing is refused, since it took the gate for the role.
+ * Rule: a password in clear (over TLS, or on a unix socket) or SCRAM-SHA-256, asked once, and nothing else.
+ * Two connections meet here, so neither can be bound to; and a node that asks nothing is refused, since it
+ * took the gate for the role. The gate's own no comes behind the node's yes, in the node's words for no.
  */
-import { type Answers, hearSasl } from '../cluster/sign_in.ts'
+import type { ClientsAnswers } from '../cluster/connect.ts'
+import { hearSasl } from '../cluster/sign_in.ts'
 import { Failure } from '../failure.ts'
 import type { Leg } from '../leg.ts'
 import { type Ask, decidePassage, type Passage, type Rules } from '../policy/decide.ts'
-import { decodePassword } from '../wire/client_messages.ts'
+import { takePassword } from '../wire/client_messages.ts'
 import type { Frame } from '../wire/framing.ts'
-import { passwordMessage, saslInitialResponse, saslResponse } from '../wire/node_messages.ts'
+import { saslInitialResponse, saslResponse } from '../wire/node_messages.ts'
 import { authenticationSasl, decodeSaslInitialResponse, decodeSaslResponse } from '../wire/sasl.ts'
 import { SCRAM_SHA_256 } from '../wire/scram.ts'
 import { CLEARTEXT_PASSWORD } from '../wire/server_messages.ts'
@@ -28,33 +30,52 @@ export function permitPassage(ask: Ask, rules: Rules): Passage {
   throw new Failure(decision.denial.code, { ...decision.denial, values: { user: ask.user } })
 }
 
-/** What the node asks goes to the client, and the client's answer to the node. */
-export function clientsAnswers(client: Leg): Answers {
+/**
+ * What the node asks goes to the client, and the client's answer to the node.
+ * @param isPrivate - nobody else hears what the client says.
+ * @param permit - asked before the client hears, in the exchange itself, that its answer was right.
+ */
+export function clientsAnswers(
+  client: Leg,
+  isPrivate: boolean,
+  permit: () => Promise<void>,
+): ClientsAnswers {
   let asked = false
-  const once = () => {
-    if (asked) throw failed('the client has given its answer to another node already')
-    asked = true
-  }
   return {
     required: true,
+    get asked() {
+      return asked
+    },
     async password(node) {
-      once()
+      if (!isPrivate) throw new Failure('encryption_required')
+      asked = true
       client.send(CLEARTEXT_PASSWORD)
-      const password = decodePassword(await hearClient(client, PASSWORD_BYTES_MAX))
-      const message = passwordMessage(password)
+      const message = takePassword(await hearClient(client, PASSWORD_BYTES_MAX))
       node.socket.write(message, () => message.fill(0))
     },
     async sasl(node, offered) {
       if (!offered.includes(SCRAM_SHA_256))
         throw failed(`the node asks for SASL by ${JSON.stringify(offered)}, without SCRAM-SHA-256`)
-      once()
-      await relayScram(client, node)
+      asked = true
+      await relayScram(client, node, permit)
     },
   }
 }
 
+/**
+ * Until the client was asked nobody reads what it sends: that it has left is noticed here.
+ * @returns ends with the login, or then, by `client_gone`.
+ */
+export function untilGone(client: Leg, answers: ClientsAnswers, login: AbortSignal): AbortSignal {
+  const gone = new AbortController()
+  const leave = () => answers.asked || gone.abort(new Failure('client_gone'))
+  if (client.ended) leave()
+  client.socket.once('end', leave).once('close', leave)
+  return AbortSignal.any([login, gone.signal])
+}
+
 /** Each end proves the other that it knows the password; the gate learns nothing of it. */
-async function relayScram(client: Leg, node: Leg): Promise<void> {
+async function relayScram(client: Leg, node: Leg, permit: () => Promise<void>): Promise<void> {
   client.send(OFFER)
   const chosen = decodeSaslInitialResponse(await hearClient(client, SASL_BYTES_MAX))
   if (chosen.mechanism !== SCRAM_SHA_256 || chosen.response === undefined)
@@ -66,7 +87,9 @@ async function relayScram(client: Leg, node: Leg): Promise<void> {
   client.send((await hearSasl(node, 'saslContinue')).whole)
   const proof = decodeSaslResponse(await hearClient(client, SASL_BYTES_MAX))
   node.send(saslResponse(Buffer.from(proof.reveal(), 'latin1')))
-  client.send((await hearSasl(node, 'saslFinal')).whole)
+  const { whole } = await hearSasl(node, 'saslFinal')
+  await permit()
+  client.send(whole)
 }
 
 /** What is too long from the client is no fault of the node's. */

@@ -203,8 +203,10 @@ export class Report {
 
   /** What the client is told: the failure's sentence, and the way to its line in the log. */
   refusal({ row, message, detail, hint: todo }: Failure): Said {
+    const accepted = row.behindToken && this.#method !== 'passthrough'
     const request = `request id: ${this.#observers.id}`
-    const hint = todo === undefined ? request : `${todo}\n${request}`
+    const first = accepted ? `the token was accepted; ${todo}` : todo
+    const hint = first === undefined ? request : `${first}\n${request}`
     return { severity: 'FATAL', sqlstate: row.sqlstate, message, detail, hint }
   }
 

@@ -18,13 +18,15 @@ import type { Dialect } from '../wire/options.ts'
 import { AUTHENTICATION_OK, backendKeyData, errorResponse } from '../wire/server_messages.ts'
 import type { Startup } from '../wire/startup.ts'
 import { type Asked, type NonJwtLogins, readAsk } from './ask.ts'
-import type { CancelKeys } from './cancel_keys.ts'
+import { addressOf, type CancelKeys } from './cancel_keys.ts'
+import type { Cancelling } from './cancelling.ts'
 import type { Enrolment, Withholding } from './enrol.ts'
 import { endAtExpiry } from './expiry.ts'
-import { type Entrance, handshake, whose } from './handshake.ts'
+import { type Caller, type Entrance, handshake, isPrivate, whose } from './handshake.ts'
 import { identify, type Way } from './identify.ts'
 import type { Places } from './limits.ts'
-import { clientsAnswers, permitPassage } from './passthrough.ts'
+import type { Passages } from './passages.ts'
+import { clientsAnswers, permitPassage, untilGone } from './passthrough.ts'
 import { type Ended, Relay } from './relay.ts'
 import { Report } from './report.ts'
 import { type Clusters, route, serverName } from './route.ts'
@@ -38,6 +40,7 @@ export interface Cluster extends Way, Enrolment, Withholding {
   oauthbearer: (Way & { challenge: Challenge }) | undefined
   /** What becomes of clients that don't say that a token will come. */
   nonJwtLogins: NonJwtLogins
+  passages: Passages
   nodes: Nodes
   /** What becomes of its sessions when their tokens expire. */
   atExpiry: AtExpiry
@@ -53,8 +56,7 @@ export interface SessionParts {
   clusters(): Clusters<Cluster>
   entrance: Entrance
   cancelKeys: CancelKeys
-  /** Takes a CancelRequest's key; resolves when the node has it, or never will. */
-  cancel(key: Buffer): Promise<void>
+  cancelling: Cancelling
   primary: Primary
   log: Logger
   /** Milliseconds since the epoch. */
@@ -62,13 +64,13 @@ export interface SessionParts {
   limits: Limits
   /** What this session takes of what there is. */
   places: Places
-  /** Why nobody new is let in; undefined while they are. */
-  closing(): Failure | undefined
+  /** Why no client is let in, asked once: others may cancel all the same. Undefined where they are. */
+  noEntry(): Failure | undefined
   /** How the door ends this session; called again with each stage's own way to stop. */
-  onStop(stop: Stop): void
+  onStop(stop: Stop, stage?: 'silent'): void
 }
 
-/** `quiet` lets a session go on until nothing is under way; a login is under way until it ends. */
+/** `quiet` lets a session go on until nothing is under way, and a silent client say what it came for. */
 export type Stop = (why: Failure, when: 'quiet' | 'now') => void
 
 export async function serve(socket: Socket, parts: SessionParts): Promise<void> {
@@ -77,38 +79,46 @@ export async function serve(socket: Socket, parts: SessionParts): Promise<void> 
   const expire = (log: string) => login.abort(new Failure('login_timeout', { log }))
   const late = setTimeout(expire, limits.authenticationTimeoutMs, 'limits.authentication_timeout')
   const silent = setTimeout(expire, limits.handshakeTimeoutMs, 'limits.handshake_timeout')
-  parts.onStop((why) => login.abort(why))
+  // What it came for may be a cancel, for somebody who is waited for.
+  parts.onStop((why, when) => void (when === 'now' && login.abort(why)), 'silent')
   const client = new Leg(socket, 'client', login.signal)
   const report = new Report(socket, parts)
   try {
-    const peer = await whose(client, parts.entrance)
+    const caller = await whose(client, parts.entrance)
+    const { peer } = caller
     report.from(peer)
     if (peer !== undefined) places.arrive(peer.address)
-    const hello = await handshake(client, parts.entrance)
+    const hello = await handshake(client, parts.entrance, caller)
     clearTimeout(silent)
     // Closed only then: a client takes the end for "done", and sends its next statement.
-    if (hello.kind === 'cancel') return await parts.cancel(hello.key)
+    if (hello.kind === 'cancel') return await parts.cancelling.request(hello.key, addressOf(peer))
     report.hello(hello.startup, client.socket)
     if (peer !== undefined) places.stay(peer.address)
-    const closing = parts.closing()
-    if (closing !== undefined) throw closing
+    const noEntry = parts.noEntry()
+    if (noEntry !== undefined) throw noEntry
+    parts.onStop((why) => login.abort(why))
     const { cluster, startup } = route(hello.startup, serverName(client.socket), parts.clusters())
     report.routed(cluster)
     const session = await cluster.during(
-      admit(client, startup, report, { ...parts, cluster }, login.signal),
+      admit(client, startup, report, { ...parts, cluster, caller }, login.signal),
     )
     clearTimeout(late)
-    await attend(client, session, startup.minor, report, { ...parts, cluster })
+    await attend(client, session, startup.minor, report, { ...parts, cluster, caller })
   } catch (thrown) {
     await refuse(client, thrown, report)
   } finally {
     clearTimeout(late)
     clearTimeout(silent)
-    places.leave()
+    places.end()
     client.close()
+    // Until then it is somebody's connection here, whatever became of the session.
+    if (socket.closed) places.leave()
+    else socket.once('close', () => places.leave())
     report.closed()
   }
 }
+
+type LoginParts = SessionParts & { cluster: Cluster; caller: Caller }
 
 /** A session on a node, and the end of the token that it was granted for. */
 type Admitted = NodeSession & { untilMs: number | undefined }
@@ -121,7 +131,7 @@ async function admit(
   client: Leg,
   startup: Startup,
   report: Report,
-  parts: SessionParts & { cluster: Cluster },
+  parts: LoginParts,
   signal: AbortSignal,
 ): Promise<Admitted> {
   const { cluster } = parts
@@ -129,7 +139,11 @@ async function admit(
   report.asked(asked.ask)
   if (!asked.jwt && cluster.nonJwtLogins === 'passthrough')
     return await admitUnjudged(client, asked, report, parts, signal)
-  const { grant, token } = await identify(client, asked, report, { ...parts, signal })
+  const { grant, token } = await identify(client, asked, report, {
+    ...parts,
+    isPrivate: isPrivate(client, parts.caller),
+    signal,
+  })
   parts.places.ofRole(cluster.name, grant.role)
   await cluster.enrol(grant, token, report, signal)
   await report.granted(grant)
@@ -145,25 +159,29 @@ async function admitUnjudged(
   client: Leg,
   asked: Asked,
   report: Report,
-  { cluster, places }: SessionParts & { cluster: Cluster },
+  { cluster, caller, places }: LoginParts,
   signal: AbortSignal,
 ): Promise<Admitted> {
   report.passing(asked.ask.user)
   const passage = permitPassage(asked.ask, cluster.rules)
-  await cluster.withhold(passage.role, report, signal)
-  await report.granted(passage)
-  const leave = { ...passage, answers: clientsAnswers(client) }
   const parameters = { ...asked, remoteAddress: report.remoteAddress }
-  const session = await connect(leave, cluster.nodes, parameters, signal)
-  try {
-    // Only now is it this role's: whoever names a role could else take all of its places.
-    places.ofRole(cluster.name, passage.role)
-    return { ...session, untilMs: undefined }
-  } catch (thrown) {
-    session.leg.close()
-    session.release()
-    throw thrown
-  }
+  const permit = () => cluster.withhold(passage.role, report, signal)
+  const answers = clientsAnswers(client, isPrivate(client, caller), permit)
+  const here = untilGone(client, answers, signal)
+  return await cluster.passages.take(caller.peer?.address ?? '', here, async () => {
+    await report.granted(passage)
+    const session = await connect({ ...passage, answers }, cluster.nodes, parameters, here)
+    try {
+      await permit()
+      // Only now is it this role's: whoever names a role could else take all of its places.
+      places.ofRole(cluster.name, passage.role)
+      return { ...session, untilMs: undefined }
+    } catch (thrown) {
+      session.leg.close()
+      session.release()
+      throw thrown
+    }
+  })
 }
 
 /** When the token is no longer taken; undefined for one that is good for ever. */
@@ -177,11 +195,11 @@ async function attend(
   { node, leg, opening, release, untilMs }: Admitted,
   minor: number,
   report: Report,
-  parts: SessionParts & { cluster: Cluster },
+  parts: LoginParts,
 ): Promise<void> {
-  const { cancelKeys, onStop, now, cluster, limits } = parts
+  const { caller, cancelKeys, onStop, now, cluster, limits } = parts
   const target = opening.cancelKey && { node, key: opening.cancelKey }
-  const cancel = target && cancelKeys.issue(target, minor)
+  const cancel = target && cancelKeys.issue(target, addressOf(caller.peer), minor)
   try {
     client.send(AUTHENTICATION_OK)
     client.send(opening.messages)
@@ -197,9 +215,9 @@ async function attend(
     const cut = ended.by === 'gate' && relay.phase !== 'quiet'
     // Before the report: what that may throw is not to be said in the middle of a message.
     client.close(lastWords(ended, report))
-    await report.ended(ended, relay.bytes)
     // The node would finish a statement whose client was told that it is over.
-    if (cut && cancel !== undefined) await parts.cancel(cancel.key)
+    const cancelled = cut && target !== undefined ? parts.cancelling.cut(target) : undefined
+    await report.ended(ended, relay.bytes).finally(() => cancelled)
   } finally {
     cancel?.revoke()
     leg.close()
@@ -219,6 +237,7 @@ async function refuse(client: Leg, thrown: unknown, report: Report): Promise<voi
   // The client first: where not even the refusal can be written down, it is refused all the same.
   if (!failure.row.silent) client.close(failure.response ?? errorResponse(report.refusal(failure)))
   // Its words are short, and a socket that lingers would take a place from somebody else.
-  if (failure.code === 'too_many_from_address') client.socket.destroySoon()
+  if (failure.code === 'too_many_from_address' || failure.code === 'too_many_connections')
+    client.socket.destroySoon()
   await report.refused(failure)
 }

@@ -95,8 +95,9 @@ export type Happening =
       Duration: number
       /** Who ended it, and how. */
       Ended: string
-      BytesToClient: number
-      BytesToNode: number
+      /** Null where they were lost with the worker that had the session. */
+      BytesToClient: number | null
+      BytesToNode: number | null
     } & Identity)
 
 /** How the token was given: as a password, or by SASL; or there was none, and the node itself judged. */

@@ -55,7 +55,13 @@ function ofConnections(registry: Registry) {
   })
   const cancels = new Counter({
     name: 'postern_cancels_total',
-    help: 'CancelRequests, by what became of them.',
+    help: 'CancelRequests, of clients and of peers, by what became of them.',
+    labelNames: ['result'],
+    registers,
+  })
+  const told = new Counter({
+    name: 'postern_peers_told_total',
+    help: 'Cancels told to another gate, by whether it heard them.',
     labelNames: ['result'],
     registers,
   })
@@ -83,6 +89,7 @@ function ofConnections(registry: Registry) {
     },
     connection_refused: () => refused.inc(),
     cancel: ({ result }) => cancels.inc({ result }),
+    peer_told: ({ result }) => told.inc({ result }),
   } satisfies Partial<Instruments>
 }
 
@@ -165,7 +172,7 @@ function ofNodes(registry: Registry) {
   const registers = [registry]
   const states = new Gauge({
     name: 'postern_nodes',
-    help: '1 for the state that a node is in (up, draining, down), 0 for the others.',
+    help: 'How many workers see the node in the state (up, draining, down).',
     labelNames: ['cluster', 'node', 'state'],
     registers,
   })
@@ -175,14 +182,29 @@ function ofNodes(registry: Registry) {
     labelNames: ['cluster', 'node'],
     registers,
   })
+  /** Who looks after a node: each worker, and for a moment what a reload opened and what it closes. */
+  const watchers = new Map<string, number>()
+  const change = (cluster: string, node: string, by: number): number => {
+    const key = JSON.stringify([cluster, node])
+    const count = (watchers.get(key) ?? 0) + by
+    if (count > 0) watchers.set(key, count)
+    else watchers.delete(key)
+    return count
+  }
   return {
-    node_state({ cluster, node, state }) {
-      for (const each of ['up', 'draining', 'down'])
-        if (state === 'gone') states.remove({ cluster, node, state: each })
-        else states.set({ cluster, node, state: each }, each === state ? 1 : 0)
-      if (state === 'gone') failed.remove({ cluster, node })
+    node_state({ cluster, node, before, state }) {
+      const left = change(cluster, node, Number(before === 'gone') - Number(state === 'gone'))
+      for (const each of ['up', 'draining', 'down']) {
+        const labels = { cluster, node, state: each }
+        if (left > 0) states.inc(labels, Number(each === state) - Number(each === before))
+        else states.remove(labels)
+      }
+      if (left <= 0) failed.remove({ cluster, node })
     },
-    node_failed: ({ cluster, node }) => failed.inc({ cluster, node }),
+    // One that is gone would never be forgotten.
+    node_failed({ cluster, node }) {
+      if (change(cluster, node, 0) > 0) failed.inc({ cluster, node })
+    },
   } satisfies Partial<Instruments>
 }
 

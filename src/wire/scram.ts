@@ -11,8 +11,16 @@ import { Failure } from '../failure.ts'
 export const SCRAM_SHA_256 = 'SCRAM-SHA-256'
 const SCRAM_SHA_256_PLUS = 'SCRAM-SHA-256-PLUS'
 
-/** PostgreSQL's default is 4096, CockroachDB's 10610. This many keep one processor busy for a third of a second. */
+/**
+ * As RFC 7677 section 4 has it, and PostgreSQL's own default (CockroachDB's is 10610). With fewer the proof
+ * of a secret would tell whoever stands in for the node more than it has to: it could guess on by itself.
+ */
+export const ITERATIONS_MIN = 4_096
+/** This many keep one processor busy for a third of a second. */
 export const ITERATIONS_MAX = 1_000_000
+
+/** PostgreSQL's and CockroachDB's have 16 bytes; what is remembered has a salt in its name. */
+export const SALT_BYTES_MAX = 256
 
 /** What is left of a password once it was stretched; as good as the password for one salt. */
 export interface ScramKeys {
@@ -65,9 +73,14 @@ export function parseServerFirst(text: string, nonce: string): ServerFirst {
   if (!whole.startsWith(nonce) || whole.length === nonce.length)
     throw broken('its nonce does not extend ours')
   const iterations = Number(count)
+  if (iterations < ITERATIONS_MIN)
+    throw broken(`it asks for ${iterations} iterations, and ${ITERATIONS_MIN} are the fewest`)
   if (iterations > ITERATIONS_MAX)
     throw broken(`it asks for ${iterations} iterations, and ${ITERATIONS_MAX} are the most`)
-  return { salt: Buffer.from(salt, 'base64'), iterations, nonce: whole, text }
+  const bytes = Buffer.from(salt, 'base64')
+  if (bytes.length > SALT_BYTES_MAX)
+    throw broken(`its salt has ${bytes.length} bytes, and ${SALT_BYTES_MAX} are the most`)
+  return { salt: bytes, iterations, nonce: whole, text }
 }
 
 export function scramKeys(saltedPassword: Buffer): ScramKeys {

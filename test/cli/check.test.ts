@@ -96,6 +96,7 @@ describe('a file without mistakes', () => {
   - {address: localhost:26259, allow_plaintext: true}
   - {directory: /run/postern, port: 5432}
 ops: {listen: 127.0.0.1:8080}
+peers: {listen: 127.0.0.1:26260, gates: ['10.0.0.2:26260'], ca_cert: ca.crt, ca_key: ca.key}
 clusters:
   crdb:
     kind: cockroachdb
@@ -108,7 +109,7 @@ clusters:
 `)
     expect(code).toBe(0)
     expect(stdout.trim().split('\n').at(-1)).toBe(
-      'postern.yaml: listens on 0.0.0.0:26257 (TLS), 127.0.0.1:26258 (TLS and in clear), localhost:26259 (in clear), /run/postern/.s.PGSQL.5432; operators on 127.0.0.1:8080; cluster crdb (cockroachdb) at crdb.test:26257 over TLS, sign-in by certificate; accepts nobody; names 4 issuers ("https://a.test", "https://b.test", "https://c.test" and 1 more) with 2 keys; 0 identity map lines',
+      'postern.yaml: listens on 0.0.0.0:26257 (TLS), 127.0.0.1:26258 (TLS and in clear), localhost:26259 (in clear), /run/postern/.s.PGSQL.5432; operators on 127.0.0.1:8080; other gates on 127.0.0.1:26260; cluster crdb (cockroachdb) at crdb.test:26257 over TLS, sign-in by certificate; accepts nobody; names 4 issuers ("https://a.test", "https://b.test", "https://c.test" and 1 more) with 2 keys; 0 identity map lines',
     )
   })
 })

@@ -6,10 +6,23 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import {
+  E2,
+  K1,
+  K2,
+  second,
+  T2,
+  TG1,
+  TG2,
+  t1,
+  t2,
+  three,
+  two,
+} from '../support/documented_tokens.ts'
 import { cause, explainAsJson, explainToken } from '../support/explained.ts'
-import { ec, forge, jwk, type Pair, rsa } from '../support/forge.ts'
+import { forge, jwk } from '../support/forge.ts'
 import { type IssuerServer, openIssuerServer } from '../support/issuer_server.ts'
-import { type Claims, claims, es256, FAR, ISS, NOW, stranger, trusting } from '../support/log_in.ts'
+import { type Claims, claims, es256, ISS, NOW, stranger, trusting } from '../support/log_in.ts'
 
 let dir: string
 let server: IssuerServer
@@ -23,21 +36,6 @@ afterAll(async () => {
   await rm(dir, { recursive: true })
 })
 
-const one = rsa()
-const two = rsa()
-const three = ec('P-384')
-const K1 = jwk(one, { kid: 'test', alg: 'RS256', use: 'sig' })
-const K2 = jwk(two, { kid: 'test2', alg: 'RS256', use: 'sig' })
-const E2 = jwk(three, { kid: 'es384_id', alg: 'ES384', use: 'sig' })
-const rs256 = (pair: Pair, kid: string, claims: Claims) =>
-  forge({ alg: 'RS256', kid }, claims, 'RS256', pair)
-const T1 = { iss: 'issuer', aud: 'test_cluster', sub: 'test', exp: FAR }
-const T2 = { iss: 'issuer2', aud: 'test_cluster', sub: 'test2', exp: FAR }
-const TG1 = { ...T2, sub: 'invalid_user', groups: 'test' }
-const TG2 = { ...TG1, groups: ['test', 'test2'] }
-const t1 = rs256(one, 'test', T1)
-const second = (claims: Claims) => rs256(two, 'test2', { ...T2, ...claims })
-const t2 = second({})
 const on = { enabled: true, issuers: '["issuer","issuer2"]', jwks: { keys: [K1, K2] } }
 const nine = { ...on, issuers: 'issuer2', audience: 'test_cluster' }
 const byGroups = { ...nine, claim: 'groups' }

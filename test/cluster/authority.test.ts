@@ -13,6 +13,7 @@ import {
 import { beforeAll, describe, expect, it } from 'vitest'
 import {
   type Authority,
+  issueGateLeaf,
   issueLeaf,
   keyPem,
   makeAuthority,
@@ -93,6 +94,25 @@ describe('a leaf', () => {
     expect(leaf.checkPrivateKey(createPrivateKey(await keyPem(leafKey)))).toBe(true)
   })
 
+  it('of a gate is for both ends, and has one name, which is no CN', async () => {
+    const { certPem, notAfterMs } = await issueGateLeaf(authority, leafKey, NOW)
+    const leaf = new X509Certificate(certPem)
+    expect([leaf.subject, leaf.subjectAltName]).toEqual([undefined, 'URI:urn:postern:peer'])
+    expect(valuesIn(valueAt(leaf.raw, ...SUBJECT).body)).toEqual([])
+    const read = new Certificate(leaf.raw)
+    expect(read.getExtension(BasicConstraintsExtension)).toMatchObject({ ca: false })
+    expect(read.getExtension(KeyUsagesExtension)?.usages).toBe(KeyUsageFlags.digitalSignature)
+    expect(read.getExtension(ExtendedKeyUsageExtension)?.usages).toEqual([
+      '1.3.6.1.5.5.7.3.1',
+      '1.3.6.1.5.5.7.3.2',
+    ])
+    // RFC 5280 section 4.1.2.6: where the subject is empty.
+    expect(read.getExtension('2.5.29.17')?.critical).toBe(true)
+    expect(notAfterMs).toBe(NOW + 12 * 60 * MINUTE_MS)
+    const late = issueGateLeaf(authority, leafKey, NOW + 30 * DAY_MS)
+    await expect(late).rejects.toMatchObject({ log: expect.stringContaining('expired') })
+  })
+
   it('is good from five minutes ago for ten minutes from now', async () => {
     const { leaf, notAfterMs } = await leafFor('maxroach')
     expect(Date.parse(leaf.validFrom)).toBe(NOW - 5 * MINUTE_MS)
@@ -167,6 +187,34 @@ describe('the authority above', () => {
     const middle = await certify({ by: root, subject: [{ CN: ['gate 1'] }] })
     const { leaf } = await signed('r', { ...middle, certPem: middle.certPem + root.certPem })
     expect(Date.parse(leaf.validTo)).toBe(NOW + 2 * MINUTE_MS)
+  })
+})
+
+describe('others in the file', () => {
+  const YESTERDAY = NOW - DAY_MS
+
+  it('that have ended, or will soon, stop nothing, and are not sent along', async () => {
+    const root = await certify({ notAfter: NOW + 3 * DAY_MS })
+    const middle = await certify({ by: root, subject: [{ CN: ['gate 1'] }] })
+    const ended = await certify({ subject: [{ CN: ['ended'] }], notAfter: YESTERDAY })
+    const beside = await certify({
+      by: ended,
+      subject: [{ CN: ['beside'] }],
+      notAfter: NOW + 1_000,
+    })
+    const certPem = [middle, ended, beside, root].map((each) => each.certPem).join('')
+    const { leaf, chain } = await leafFor('r', open(certPem, middle.keyPem))
+    expect(Date.parse(leaf.validTo)).toBe(NOW + 10 * MINUTE_MS)
+    expect(chain.map(({ subject }) => subject)).toEqual(['CN=gate 1'])
+  })
+
+  it('above the one that signs stop it when they have ended', async () => {
+    const root = await certify({ notAfter: YESTERDAY })
+    const middle = await certify({ by: root, subject: [{ CN: ['gate 1'] }] })
+    expect(openAuthority(middle.certPem + root.certPem, middle.keyPem, NOW)).toEqual({
+      ok: false,
+      problem: 'ca_cert expired on May  4 12:00:00 2030 GMT',
+    })
   })
 })
 

@@ -55,7 +55,7 @@ function open(members: Member[], options: Options = {}) {
     probe: async ({ node }) => await probe(node.name),
     elapsed: () => clock.ms,
     // Looks are a minute away.
-    tie: (count) => count - 1,
+    tie: (count) => (count > 1_000 ? count - 1 : 0),
     tell: (event) => events.push(event),
   })
   opened = nodes
@@ -219,6 +219,30 @@ it('a node that answers looks and takes no session is tried again after longer a
     await new Promise((resolve) => setImmediate(resolve))
   }
   expect(at).toEqual([0, 5_000, 15_000, 35_000, 75_000, 135_000, 195_000])
+})
+
+describe('a node that failed', () => {
+  const health = { intervalMs: 20, timeoutMs: 1_000, downAfter: 3, upAfter: 2 }
+  const members = [member('a'), member('b')]
+
+  it('for many at the same moment has failed once', async () => {
+    const { nodes, states, clock } = open(members, { health })
+    const { attempt } = attempts({ a: unreachable })
+    await Promise.all(Array.from({ length: 20 }, () => nodes.reach(attempt, never)))
+    expect(states()).toEqual(['a down'])
+    clock.ms = health.intervalMs
+    await expect.poll(states).toEqual(['a down', 'a up'])
+  })
+
+  it('and was seen to be ill is well when it is seen to be', async () => {
+    let look: Look = { ...GOOD, seen: 'bad', why: 'connect ECONNREFUSED' }
+    const probe = (name: string) => (name === 'a' ? look : GOOD)
+    const { nodes, states } = open(members, { health, probe })
+    await nodes.reach(attempts({ a: unreachable }).attempt, never)
+    await expect.poll(states).toEqual(['a down'])
+    look = GOOD
+    await expect.poll(states).toEqual(['a down', 'a up'])
+  })
 })
 
 describe('time', () => {
@@ -387,7 +411,13 @@ describe('looks', () => {
       probe: (name) => (name === 'a' ? { seen, why: 'no answer', standby: undefined } : GOOD),
     })
     await expect.poll(states, { interval: 5 }).toEqual(['a down'])
-    expect(events).toContainEqual({ kind: 'state', node: 'a', state: 'down', why: 'no answer' })
+    expect(events).toContainEqual({
+      kind: 'state',
+      node: 'a',
+      before: 'up',
+      state: 'down',
+      why: 'no answer',
+    })
     seen = 'draining'
     await expect.poll(states, { interval: 5 }).toEqual(['a down', 'a draining'])
     const { attempt, tried } = attempts({})
@@ -413,18 +443,111 @@ describe('a name', () => {
 
   it('is waited for, and its nodes come and go', async () => {
     let hosts = ['a', 'b']
-    const { nodes, states, events } = open([], {
+    const { nodes, events } = open([], {
       entries: [entry('db.test')],
       names: { addresses: async () => answer(...hosts) },
     })
     const { value: first } = await nodes.reach(attempts({}).attempt, never)
     expect(hosts).toContain(first)
     hosts = ['b', 'c']
-    await expect.poll(states, { interval: 5 }).toEqual(['a gone'])
-    expect(events).toContainEqual({ kind: 'new', node: 'c' })
+    const why = 'its name leads there no more'
+    await expect
+      .poll(() => events, { interval: 5 })
+      .toContainEqual({ kind: 'gone', node: 'a', before: 'up', why })
+    expect(events).toContainEqual({ kind: 'new', node: 'c', state: 'up' })
     const { attempt, tried } = attempts({})
     for (let at = 0; at < 4; at++) await nodes.reach(attempt, never)
     expect(new Set(tried)).toEqual(new Set(['b', 'c']))
+  })
+
+  it('is not the only one of a node: it goes with the last one, and is told as one', async () => {
+    const hosts: Record<string, string[]> = { 'a.test': ['x'], 'b.test': ['x'] }
+    const other = (name: string): Entry => ({
+      ...(entry(name) as Extract<Entry, { kind: 'dns' }>),
+      memberAt: ({ host }) => member(host, { weight: 7 }),
+    })
+    const lookups = { a: 0, b: 0 }
+    const { nodes, events } = open([], {
+      entries: [entry('a.test'), other('b.test'), { kind: 'node', member: member('y') }],
+      names: {
+        async addresses(name) {
+          lookups[name === 'a.test' ? 'a' : 'b']++
+          const found = hosts[name] ?? []
+          return found.length === 0 ? Promise.reject(new Error('none')) : answer(...found)
+        },
+      },
+    })
+    const again = async () => {
+      const { a, b } = lookups
+      await expect
+        .poll(() => Math.min(lookups.a - a, lookups.b - b), { interval: 5 })
+        .toBeGreaterThan(1)
+    }
+    const to = async (times: number) => {
+      const { attempt, tried } = attempts({})
+      const reached = []
+      for (let at = 0; at < times; at++) reached.push(await nodes.reach(attempt, never))
+      for (const { release } of reached) release()
+      return tried.filter((name) => name === 'x').length
+    }
+    const lifeOf = (node: string) =>
+      events.flatMap((each) =>
+        'node' in each && each.node === node && each.kind !== 'failed' ? [each.kind] : [],
+      )
+    await again()
+    expect(await to(8)).toBe(4)
+    hosts['a.test'] = ['z']
+    await again()
+    expect(lifeOf('x')).toEqual(['new'])
+    // What the other name says of it holds now: as many as 7 to 1, of y and z.
+    expect(await to(9)).toBe(7)
+    hosts['b.test'] = ['z']
+    await again()
+    expect(lifeOf('x')).toEqual(['new', 'gone'])
+    expect(await to(4)).toBe(0)
+  })
+
+  it('that has a node again finds it as it was: with its sessions, and what was known of it', async () => {
+    let hosts = ['a', 'b']
+    let looked = 0
+    const { nodes, events } = open([], {
+      entries: [entry('db.test')],
+      health: { intervalMs: 60_000, timeoutMs: 1_000, downAfter: 1, upAfter: 2 },
+      names: {
+        async addresses() {
+          looked++
+          return answer(...hosts)
+        },
+      },
+    })
+    const again = async () => {
+      const before = looked
+      await expect.poll(() => looked, { interval: 5 }).toBeGreaterThan(before + 1)
+    }
+    const away = async () => {
+      hosts = ['b']
+      await again()
+      hosts = ['a', 'b']
+      await again()
+      return events.filter((each) => each.kind === 'new').at(-1)
+    }
+    const reach = async (times: number) => {
+      const reached: Reached<string>[] = []
+      for (let at = 0; at < times; at++)
+        reached.push(await nodes.reach(attempts({}).attempt, never))
+      return reached
+    }
+    const kept = await reach(4)
+    await away()
+    const fresh = await reach(2)
+    expect(fresh.map(({ value }) => value).sort()).toEqual(['a', 'b'])
+    for (const { release } of fresh) release()
+    // The first one may well go to b.
+    for (let at = 0; at < 2; at++) await nodes.reach(attempts({ a: unreachable }).attempt, never)
+    expect(await away()).toEqual({ kind: 'new', node: 'a', state: 'down' })
+    for (const { release } of kept) release()
+    // Nobody was there when it went this time: nothing is known of it.
+    expect(await away()).toEqual({ kind: 'new', node: 'a', state: 'up' })
   })
 
   it('that can not be looked up any more keeps its nodes', async () => {

@@ -5,10 +5,11 @@
 import { createHash, pbkdf2Sync, X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
 import { connect } from 'node:net'
-import { afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { openRoleSecrets } from '../../src/cluster/scram.ts'
+import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
+import { openRoleSecrets, type RoleSecrets, type StretchPassword } from '../../src/cluster/scram.ts'
 import { signIn as signInTo } from '../../src/cluster/sign_in.ts'
 import { type Ca, type CertificateAndKey, issue, makeCa } from '../../src/dev/certificates.ts'
+import { Failure } from '../../src/failure.ts'
 import { Leg } from '../../src/leg.ts'
 import { Secret } from '../../src/secret.ts'
 import { type GateOptions, startGate, type TestGate } from '../support/gate.ts'
@@ -170,6 +171,11 @@ describe('a node that', () => {
       `${BROKE}SCRAM: it asks for 2000000000 iterations, and 1000000 are the most`,
     ],
     [
+      'asks for next to none, to guess the secret by itself',
+      () => scram({ iterations: 1 }),
+      `${BROKE}SCRAM: it asks for 1 iterations, and 4096 are the fewest`,
+    ],
+    [
       'has a nonce of its own',
       () => scram({ first: (text) => text.replace('r=', 'r=x') }),
       `${BROKE}SCRAM: its nonce does not extend ours`,
@@ -218,7 +224,13 @@ describe('a node that', () => {
 describe('a password is stretched', () => {
   const roles = { carl: 'pencil', dora: 'pencil', eve: 'cannot be stretched' }
   const [one, other] = ['W22ZaJ0SNY7soEsUEjb6gQ==', 'AAAAAAAAAAAAAAAAAAAAAA==']
+  const THIRD = 'BBBBBBBBBBBBBBBBBBBBBA=='
+  const NEVER = new AbortController().signal
   const secrets = new Map(Object.entries(roles).map(([role, text]) => [role, new Secret(text)]))
+  const stretched: StretchPassword = async (password, salt, iterations) => {
+    if (password === roles.eve) throw new Error('no')
+    return pbkdf2Sync(password, salt, iterations, 32, 'sha256')
+  }
 
   it.each<[string, [role: keyof typeof roles, salt: string][], number | undefined, number]>([
     ['once for one salt', Array(3).fill(['carl', one]), undefined, 1],
@@ -262,24 +274,85 @@ describe('a password is stretched', () => {
       2,
     ],
   ])('%s', async (_name, signIns, keysMax, expected) => {
-    let stretched = 0
-    const stretch = async (password: string, salt: Buffer, iterations: number) => {
-      stretched++
-      if (password === roles.eve) throw new Error('no')
-      return pbkdf2Sync(password, salt, iterations, 32, 'sha256')
-    }
+    const stretch = vi.fn(stretched)
     const known = openRoleSecrets(secrets, stretch, keysMax)
     for (const [role, salt] of signIns) {
       const node = await startScriptedNode(scramScript({ passwords: roles, salt }))
       const socket = connect(node.port, '127.0.0.1')
       await once(socket, 'connect')
-      const leg = new Leg(socket, 'node', AbortSignal.timeout(5_000))
-      const signedIn = signInTo(leg, [['user', role]], known.answersFor(role))
+      const signal = AbortSignal.timeout(5_000)
+      const leg = new Leg(socket, 'node', signal)
+      const signedIn = signInTo(leg, [['user', role]], known.answersFor(role, signal))
       if (role === 'eve') await expect(signedIn).rejects.toThrow('no')
       else expect((await signedIn).cancelKey).toBeDefined()
       leg.destroy()
       await node.close()
     }
-    expect(stretched).toBe(expected)
+    expect(stretch).toHaveBeenCalledTimes(expected)
+  })
+
+  /** Sign-ins as one role at the same time, each to a node of its own with this salt. */
+  async function signInsTo(
+    known: RoleSecrets,
+    salts: string[],
+    signals: AbortSignal[],
+    final = (verifier: string) => verifier,
+  ) {
+    return await Promise.allSettled(
+      salts.map(async (salt, at) => {
+        const signal = signals[at] ?? AbortSignal.timeout(5_000)
+        const node = await startScriptedNode(scramScript({ passwords: roles, salt, final }))
+        closing.push(node.close)
+        const socket = connect(node.port, '127.0.0.1')
+        await once(socket, 'connect')
+        const leg = new Leg(socket, 'node', AbortSignal.timeout(5_000))
+        closing.push(async () => leg.destroy())
+        await signInTo(leg, [['user', 'carl']], known.answersFor('carl', signal))
+      }),
+    )
+  }
+
+  it('once, though nodes that prove nothing have asked for other salts meanwhile', async () => {
+    const stretch = vi.fn(stretched)
+    const known = openRoleSecrets(secrets, stretch, 1)
+    expect(await signInsTo(known, [one], [])).toMatchObject([{ status: 'fulfilled' }])
+    const final = () => `v=${Buffer.alloc(32, 1).toString('base64')}`
+    const cheated = await signInsTo(known, [other, THIRD], [], final)
+    expect(cheated.map(({ status }) => status)).toEqual(['rejected', 'rejected'])
+    expect(await signInsTo(known, [one], [])).toMatchObject([{ status: 'fulfilled' }])
+    expect(stretch.mock.calls.map(([, salt]) => salt.toString('base64'))).toEqual([
+      one,
+      other,
+      THIRD,
+    ])
+  })
+
+  it('once for who come at the same time', async () => {
+    const stretch = vi.fn(stretched)
+    const known = openRoleSecrets(secrets, stretch)
+    const ended = await signInsTo(known, [one, one, one], [])
+    expect(ended.map(({ status }) => status)).toEqual(Array(3).fill('fulfilled'))
+    expect(stretch).toHaveBeenCalledTimes(1)
+  })
+
+  it('or not at all: who waits for a turn waits no longer than its login', async () => {
+    const busy = Promise.withResolvers<void>()
+    const stretch = vi.fn(async (...work: Parameters<StretchPassword>) => {
+      await busy.promise
+      return await stretched(...work)
+    })
+    const known = openRoleSecrets(secrets, stretch)
+    const login = new AbortController()
+    const salts = [one, other, THIRD, THIRD]
+    const all = signInsTo(known, salts, [NEVER, NEVER, login.signal, login.signal])
+    await expect.poll(() => stretch.mock.calls.length).toBe(2)
+    login.abort(new Failure('login_timeout'))
+    const late = await signInsTo(known, [THIRD], [login.signal])
+    busy.resolve()
+    const ended = [...(await all), ...late]
+    expect(
+      ended.map((each) => (each.status === 'rejected' ? each.reason.code : each.status)),
+    ).toEqual(['fulfilled', 'fulfilled', ...Array(3).fill('login_timeout')])
+    expect(stretch).toHaveBeenCalledTimes(2)
   })
 })

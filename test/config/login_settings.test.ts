@@ -102,6 +102,13 @@ describe('mistakes', () => {
       ],
     ],
     [
+      'a password asked for where nobody may be asked',
+      { listener: PLAIN_LISTENER, more: `${SECRETS}\n    non_jwt_logins: detect` },
+      [
+        '8:21: detect asks for a password over TLS or on a unix socket alone; give a listener tls: {cert_file, key_file}',
+      ],
+    ],
+    [
       'passthrough between two TLS connections',
       { more: `${SECRETS}\n    non_jwt_logins: passthrough` },
       [
@@ -136,6 +143,13 @@ describe('a good file', () => {
       { more: '    scram: {secrets: {carl: {file: carl.secret}}}\n    management: {role: carl}' },
     ],
     ['detect', { more: `${SECRETS}\n    non_jwt_logins: detect` }],
+    [
+      'detect on a socket',
+      {
+        listener: `${UNIX_LISTENER}, ${PLAIN_LISTENER.replace('26257', '26258')}`,
+        more: `${SECRETS}\n    non_jwt_logins: detect`,
+      },
+    ],
     ['passthrough by a socket', { node: HERE, more: `${SECRETS}\n${passing}` }],
     ['passthrough from a socket', { listener: UNIX_LISTENER, more: `${SECRETS}\n${passing}` }],
     [

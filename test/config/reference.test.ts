@@ -89,6 +89,7 @@ describe('the file', () => {
       'clients.crt': ca.certPem,
       'ca.crt': ca.certPem,
       'ca.key': ca.keyPem,
+      'trusted.crt': ca.certPem,
       'cluster-ca.crt': ca.certPem,
       'issuer-ca.crt': ca.certPem,
       maxroach: 'a secret of the role',

@@ -258,6 +258,13 @@ describe('the way to the node', () => {
       ],
     },
     {
+      name: 'the CA of the gates ends soon',
+      more: "peers: {listen: '127.0.0.1:1', gates: ['a:1'], ca_cert: ca/old.crt, ca_key: ca/old.key}\n",
+      says: [
+        '17:57: ca/old.crt ends on 2030-01-11, in 10 days, and gates believe each other no more then; postern ca rotate replaces it',
+      ],
+    },
+    {
       name: "the nodes' CA ends soon",
       change: [node('ca/old'), PEER],
       more: signing('ca/new'),

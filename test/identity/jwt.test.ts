@@ -5,7 +5,21 @@
 import { describe, expect, test } from 'vitest'
 import { authenticate } from '../../src/identity/jwt.ts'
 import { Secret } from '../../src/secret.ts'
-import { ec, ed25519, forge, jwk, type Pair, rsa } from '../support/forge.ts'
+import {
+  E2,
+  K1,
+  K2,
+  one,
+  second,
+  T2,
+  TG1,
+  TG2,
+  t1,
+  t2,
+  three,
+  two,
+} from '../support/documented_tokens.ts'
+import { ec, ed25519, forge, jwk, type Pair } from '../support/forge.ts'
 import {
   type Claims,
   check,
@@ -24,25 +38,11 @@ import {
   unverified,
 } from '../support/log_in.ts'
 
-/** The documented keys, each with its algorithm. */
-const one = rsa()
-const two = rsa()
-const three = ec('P-384')
-const K1 = jwk(one, { kid: 'test', alg: 'RS256', use: 'sig' })
-const K2 = jwk(two, { kid: 'test2', alg: 'RS256', use: 'sig' })
-const E2 = jwk(three, { kid: 'es384_id', alg: 'ES384', use: 'sig' })
-
-const rs256 = (pair: Pair, kid: string, claims: Claims) =>
-  forge({ alg: 'RS256', kid }, claims, 'RS256', pair)
-const T1 = { iss: 'issuer', aud: 'test_cluster', sub: 'test', exp: FAR }
-const T2 = { iss: 'issuer2', aud: 'test_cluster', sub: 'test2', exp: FAR }
-const TG1 = { ...T2, aud: ['test_cluster'], sub: 'invalid_user', groups: 'test' }
-const TG2 = { ...TG1, groups: ['test', 'test2'] }
-const t1 = rs256(one, 'test', T1)
-const t2 = rs256(two, 'test2', T2)
-const second = (claims: Claims) => rs256(two, 'test2', { ...T2, ...claims })
-const both = { keys: [K1, K2] }
-const on = { enabled: true, issuers: '["issuer","issuer2"]', jwks: JSON.stringify(both) }
+const on = {
+  enabled: true,
+  issuers: '["issuer","issuer2"]',
+  jwks: JSON.stringify({ keys: [K1, K2] }),
+}
 const nine = { ...on, issuers: 'issuer2', audience: 'test_cluster' }
 const mapTo = (user: string) => ({ ...nine, map: `issuer2 test_user1 ${user}` })
 

@@ -105,8 +105,23 @@ it('drops lines that the channel does not take, and nothing else', () => {
   const { primary, sent, channel } = open()
   channel.waiting = 10_000
   primary.log('line\n')
-  primary.cancel(Buffer.alloc(8))
+  void primary.cancel(Buffer.alloc(8), '192.0.2.1')
   channel.waiting = 0
   primary.log('another\n')
-  expect(sent.map(({ kind }) => kind)).toEqual(['cancel', 'log'])
+  expect(sent.map(({ kind }) => kind)).toEqual(['ask', 'log'])
+})
+
+it('a cancel is over when the primary says so, and never fails', async () => {
+  const { primary, asked, answer } = open()
+  const [one, other] = ['192.0.2.1', '192.0.2.2'].map((from) =>
+    primary.cancel(Buffer.alloc(8), from),
+  )
+  expect(asked().map(({ ask }) => ask)).toMatchObject([
+    { kind: 'cancel', from: '192.0.2.1' },
+    { kind: 'cancel', from: '192.0.2.2' },
+  ])
+  answer(1, { kind: 'failed', code: 'internal_error', log: 'it is gone' })
+  await other
+  answer(0, { kind: 'cancelled' })
+  await one
 })

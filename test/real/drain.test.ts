@@ -2,11 +2,19 @@
  * How a gate ends that is asked to (SIGTERM): who has nothing under way is told at once, who has may
  * finish it, nobody new comes in, and nothing that was committed is lost on the way.
  */
-import { join } from 'node:path'
-import pg from 'pg'
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
-import { type Served, startServe } from '../support/serve.ts'
-import { describeWith, expectNoToken, JWT_SWITCH, keepFile, start } from '../support/tools.ts'
+import { open, readFile, rm } from 'node:fs/promises'
+import { describe, expect, it } from 'vitest'
+import { audited, metric, onEachWorker, pidsOf } from '../support/on_workers.ts'
+import { type Served, startServe, writeConfig } from '../support/serve.ts'
+import { sharedPostgres } from '../support/shared_postgres.ts'
+import {
+  describeWith,
+  expectNoToken,
+  JWT_SWITCH,
+  keepFile,
+  start,
+  startPostern,
+} from '../support/tools.ts'
 import {
   cancelRequest,
   fields,
@@ -20,14 +28,7 @@ import {
   type WireClient,
 } from '../support/wire_client.ts'
 
-const postgres = inject('postgres')
-const node = join(postgres.socketDir, `.s.PGSQL.${postgres.port}`)
-const admin = new pg.Client({
-  host: postgres.socketDir,
-  port: postgres.port,
-  user: 'postgres',
-  database: 'defaultdb',
-})
+const { node, admin } = sharedPostgres('defaultdb')
 const ADMINISTRATOR = {
   S: 'FATAL',
   C: '57P01',
@@ -35,9 +36,6 @@ const ADMINISTRATOR = {
 }
 const COMING_BACK = { S: 'FATAL', C: '57P03', M: 'the gate is shutting down' }
 const USER = { user: 'maxroach', database: 'defaultdb' }
-
-beforeAll(() => admin.connect())
-afterAll(() => admin.end())
 
 describe('a gate that is asked to end', () => {
   it('ends what is quiet at once, and what is busy when it has finished', async () => {
@@ -98,17 +96,106 @@ describe('a gate that is asked to end', () => {
     await expectAsleep(0)
   })
 
-  it('ends at once when it is asked again, later than a second', async () => {
+  it('lets a client that has said nothing yet bring a cancel', async () => {
     const gate = await startServe({ node })
+    const { client, key } = await signedIn(gate)
+    client.write(query('select pg_sleep(60)'))
+    await expectAsleep(1)
+    const silent = () => openPlain({ host: '127.0.0.1', port: gate.port })
+    const [canceller, other] = await Promise.all([silent(), silent()])
+    const connections = async () => await metric(gate, 'postern_connections')
+    await expect.poll(connections).toBe(3)
+    gate.child.kill('SIGTERM')
+    await gate.until('"the gate is closing')
+    canceller.write(cancelRequest(key))
+    expect(fields((await client.until('E')).at(-1)?.body ?? Buffer.alloc(0))).toMatchObject({
+      C: '57014',
+    })
+    await client.until('Z')
+    expect(await lastWords(client)).toMatchObject(ADMINISTRATOR)
+    // It is not waited for for long.
+    expect((await gate.ended).code).toBe(0)
+    other.close()
+  })
+
+  it.each([1, 2])(
+    'ends at once when it is asked again, later than a second (%i)',
+    async (workers) => {
+      const gate = await startServe({ node }, { workers })
+      const { client } = await signedIn(gate)
+      client.write(query('select pg_sleep(60)'))
+      await expectAsleep(1)
+      gate.child.kill('SIGTERM')
+      await gate.until('"the gate is closing')
+      await askAgain(gate, client)
+      expect((await gate.ended).code).toBe(130)
+      // Nobody is left to wait for it.
+      await expectAsleep(0)
+    },
+  )
+})
+
+describe('a gate that opens or closes', { timeout: 60_000 }, () => {
+  it.each([1, 2])('is ended by no other signal while it closes (%i)', async (workers) => {
+    const gate = await startServe({ node }, { workers })
     const { client } = await signedIn(gate)
     await ask(client, 'begin')
     gate.child.kill('SIGTERM')
     await gate.until('"the gate is closing')
     const again = () => {
-      gate.child.kill('SIGTERM')
-      return gate.child.exitCode
+      gate.child.kill('SIGHUP')
+      gate.child.kill('SIGUSR2')
+      return gate.said()
     }
-    await expect.poll(again, { timeout: 5_000 }).toBe(130)
+    // Signals that come within a second may be one that was sent twice.
+    await expect.poll(again).toContain('the configuration is not read again: the gate is closing')
+    await expect.poll(again).toContain('the workers are kept: the gate is closing')
+    expect(await ask(client, 'commit')).toEqual(['C', 'Z'])
+    expect(await lastWords(client)).toMatchObject(ADMINISTRATOR)
+    expect((await gate.ended).code).toBe(0)
+  })
+
+  it('is ended by no other signal before it is open', async () => {
+    const { configFile } = await writeConfig({ node })
+    const text = await readFile(configFile)
+    await rm(configFile)
+    expect((await start('mkfifo', [configFile]).ended).code).toBe(0)
+    const program = startPostern(['serve', '--config', configFile])
+    // It can be opened when the gate is about to read it.
+    console.log('A')
+    const file = await open(configFile, 'w')
+    console.log('B')
+    program.child.kill('SIGHUP')
+    program.child.kill('SIGUSR2')
+    await file.writeFile(text)
+    await file.close()
+    console.log('C', program.said())
+    setTimeout(() => console.log('D', program.said()), 3000)
+    await program.until('"the gate is open"')
+    expect(program.said()).not.toContain('the gate is clos')
+    program.child.kill('SIGTERM')
+    expect((await program.ended).code).toBe(0)
+  })
+
+  it('writes down the ends of sessions whose worker hangs when it is asked again', async () => {
+    const gate = await startServe({ node }, { workers: 2 })
+    const clients: WireClient[] = []
+    const sessions = [...(await onEachWorker(gate, clients, 2))]
+    const [[number], [, busy]] = sessions as [(typeof sessions)[number], (typeof sessions)[number]]
+    const hung = pidsOf(gate).get(number) ?? 0
+    await ask(busy.client, 'begin')
+    try {
+      process.kill(hung, 'SIGSTOP')
+      gate.child.kill('SIGTERM')
+      await gate.until('"the gate is closing')
+      await askAgain(gate, busy.client)
+      expect((await gate.ended).code).toBe(130)
+      const ends = await audited(gate, 'client_session_end')
+      expect(ends).toHaveLength((await audited(gate, 'client_authentication_ok')).length)
+    } finally {
+      for (const client of clients) client.close()
+      killLeft(hung)
+    }
   })
 })
 
@@ -151,6 +238,27 @@ async function signedIn(gate: Served): Promise<{ client: WireClient; key: Buffer
   const said = await signIn(client, parameters, await gate.token('maxroach'))
   expect(refusalOf(said)).toBeUndefined()
   return { client, key: said.find(({ type }) => type === 'K')?.body ?? Buffer.alloc(0) }
+}
+
+/** To end, until this client was told that it does; not a third time. */
+async function askAgain(gate: Served, client: WireClient): Promise<void> {
+  let told: unknown
+  const hearing = lastWords(client).then((words) => (told = words))
+  const again = () => {
+    if (told === undefined) gate.child.kill('SIGTERM')
+    return told
+  }
+  await expect.poll(again, { timeout: 10_000 }).toMatchObject(ADMINISTRATOR)
+  await hearing
+}
+
+/** A process that nobody is there to end any more. */
+function killLeft(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch {
+    // It has gone.
+  }
 }
 
 async function ask(client: WireClient, sql: string): Promise<string[]> {

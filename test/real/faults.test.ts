@@ -7,11 +7,12 @@ import { chmod, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../src/dev/embedded_postgres.ts'
 import { freePort } from '../../src/dev/free_port.ts'
 import { metricsOf, total } from '../support/books.ts'
 import { type Served, startServe } from '../support/serve.ts'
+import { sharedPostgres } from '../support/shared_postgres.ts'
 import {
   describeWith,
   expectNoToken,
@@ -35,20 +36,11 @@ import {
   type WireClient,
 } from '../support/wire_client.ts'
 
-const postgres = inject('postgres')
-const node = join(postgres.socketDir, `.s.PGSQL.${postgres.port}`)
-const admin = new pg.Client({
-  host: postgres.socketDir,
-  port: postgres.port,
-  user: 'postgres',
-  database: 'defaultdb',
-})
+const { node, admin } = sharedPostgres('defaultdb')
 const USER = { user: 'maxroach', database: 'defaultdb', application_name: 'faulty' }
 
 let gate: Served
 const clients: WireClient[] = []
-beforeAll(() => admin.connect())
-afterAll(() => admin.end())
 afterEach(async () => {
   for (const client of clients.splice(0)) client.close()
   gate.child.kill('SIGTERM')

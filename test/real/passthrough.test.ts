@@ -10,6 +10,7 @@ import { describeWith, keepFile, psql, url } from '../support/tools.ts'
 const PASSWORD = 'the password of the database'
 const HBA = `local all admin trust
 local trusting all trust
+local all keeper trust
 local all all scram-sha-256
 hostssl all by_md5 127.0.0.1/32 md5
 hostssl all in_clear 127.0.0.1/32 password
@@ -20,12 +21,17 @@ let encrypted: TestGate
 let byTls: string
 let bySocket: string
 let socket: TestGate
+/** Asks the node what a role may do. */
+let guarded: TestGate
 
 beforeAll(async () => {
   node = await startFreshNode(18)
   await node.sql(`CREATE DATABASE trusting`)
   for (const role of ['carl', 'in_clear', 'boss'])
     await node.sql(`CREATE ROLE ${role} LOGIN PASSWORD '${PASSWORD}'`)
+  await node.sql(
+    `CREATE ROLE keeper LOGIN; CREATE ROLE chief LOGIN SUPERUSER PASSWORD '${PASSWORD}'`,
+  )
   await node.sql(`CREATE ROLE no_login PASSWORD '${PASSWORD}'`)
   await node.sql(`SET password_encryption = 'md5'; CREATE ROLE by_md5 LOGIN PASSWORD '${PASSWORD}'`)
   node.write('pg_hba.conf', HBA)
@@ -45,13 +51,15 @@ beforeAll(async () => {
     files: { '/etc/postern/node-ca.crt': node.nodeCa.certPem },
     cluster: { passthrough_scram: 'no_channel_binding', allow_roles: [] },
   })
-  socket = await open({ node: `${node.socketDir}/.s.PGSQL.${node.port}` })
+  const address = `${node.socketDir}/.s.PGSQL.${node.port}`
+  socket = await open({ node: address })
+  guarded = await open({ node: address, cluster: { management: { role: 'keeper' } } })
   byTls = await keepFile('ca.crt', encrypted.caPem)
   bySocket = await keepFile('ca.crt', socket.caPem)
 }, 60_000)
 afterAll(async () => {
-  const lines = JSON.stringify([encrypted, socket].map(({ log, audit }) => [log, audit]))
-  await Promise.all([encrypted.close(), socket.close()])
+  const lines = JSON.stringify([encrypted, socket, guarded].map(({ log, audit }) => [log, audit]))
+  await Promise.all([encrypted.close(), socket.close(), guarded.close()])
   await node.close()
   expect(lines).not.toContain(PASSWORD)
 })
@@ -76,7 +84,7 @@ async function ask(gate: TestGate, how: Try): Promise<string> {
     database,
     options: '',
     channel_binding: binding,
-    sslrootcert: gate === socket ? bySocket : byTls,
+    sslrootcert: gate === encrypted ? byTls : bySocket,
   }
   const env = { PGPASSWORD: password }
   const { stdout, stderr } = await psql([url(gate.port, user, more), '-c', WHO], { env })
@@ -119,6 +127,15 @@ describeWith('psql', 'a password of the database', () => {
     ['a node that lets the gate in without asking', { database: 'trusting' }, COULD_NOT],
   ])("by the node's unix socket: %s", async (_name, how, expected) => {
     expect(await ask(socket, how)).toContain(expected)
+  })
+
+  it.each<[string, Try, string]>([
+    ['a user', {}, IN],
+    ['a superuser', { user: 'chief' }, NO('chief')],
+    ['a superuser, another password', { user: 'chief', password: 'another' }, NO('chief')],
+    ['a superuser, no password yet', { user: 'chief', password: '' }, 'no password supplied'],
+  ])('where a role’s powers are looked at: %s', async (_name, how, expected) => {
+    expect(await ask(guarded, how)).toContain(expected)
   })
 
   it('what to do about channel binding is said', async () => {

@@ -348,7 +348,7 @@ const DIFFERENT: Difference[] = [
           ]),
         ],
         'FATAL 28000: pg_hba.conf rejects connection for host "127.0.0.1", user "encrypted", database "maxroach", no encryption, closed',
-        'FATAL 08C00: server requires encryption; HINT connect with sslmode=verify-full: a token is never asked for in clear, closed',
+        'FATAL 08C00: server requires encryption; HINT connect with sslmode=verify-full: neither a token nor a password is asked for in clear, closed',
       ],
       [
         'GSSENCRequest, startup in clear',
@@ -360,7 +360,7 @@ const DIFFERENT: Difference[] = [
           ]),
         ],
         'N, FATAL 28000: pg_hba.conf rejects connection for host "127.0.0.1", user "encrypted", database "maxroach", no encryption, closed',
-        'N, FATAL 08C00: server requires encryption; HINT connect with sslmode=verify-full: a token is never asked for in clear, closed',
+        'N, FATAL 08C00: server requires encryption; HINT connect with sslmode=verify-full: neither a token nor a password is asked for in clear, closed',
       ],
     ],
   },

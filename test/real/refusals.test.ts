@@ -156,7 +156,7 @@ const refusals: Refused[] = [
     code: 'encryption_required',
     sqlstate: '08C00',
     says: 'server requires encryption',
-    hint: 'connect with sslmode=verify-full: a token is never asked for in clear',
+    hint: 'connect with sslmode=verify-full: neither a token nor a password is asked for in clear',
   },
 ]
 

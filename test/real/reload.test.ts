@@ -11,7 +11,6 @@ import { openIssuerServer } from '../support/issuer_server.ts'
 import { type Served, startServe } from '../support/serve.ts'
 import { goodClaims, makeKey, mint } from '../support/tokens.ts'
 import { expectNoToken, pgConfig } from '../support/tools.ts'
-import { fields, openPlain } from '../support/wire_client.ts'
 
 const postgres = inject('postgres')
 const node = join(postgres.socketDir, `.s.PGSQL.${postgres.port}`)
@@ -94,8 +93,7 @@ describe('a configuration that is read again', () => {
       file['log'] = { level: 'error' }
     })
     await reload('the configuration was read again')
-    const refused = await openPlain({ host: '127.0.0.1', port: gate.port })
-    expect(fields((await refused.next())?.body ?? Buffer.alloc(0))).toMatchObject({ C: '53300' })
+    await expect(comeIn()).rejects.toThrow('sorry, too many clients already')
     await change((file) => {
       file['limits'] = {}
       Object.assign(file.listeners[0] ?? {}, { tls: undefined, allow_plaintext: true })
@@ -106,6 +104,24 @@ describe('a configuration that is read again', () => {
     await only.query('select 1')
     expect(times('the configuration was read again')).toBe(1)
   })
+})
+
+it('counts the nodes that it names now, and forgets others', async () => {
+  const nodes = async () => {
+    const text = await (await fetch(`http://127.0.0.1:${gate.opsPort}/metrics`)).text()
+    const up = text.split('\n').filter((line) => /^postern_nodes\{.*state="up"/.test(line))
+    return up.map((line) => line.replace(/.*node="(.*?)".* (\d+)/, '$1 $2'))
+  }
+  const name = async (...named: string[]) => {
+    const more = { nodes: named.map((address) => ({ address })), sign_in: 'trust' }
+    await change(({ clusters }) => Object.assign(clusters['test'] ?? {}, more))
+    gate.child.kill('SIGHUP')
+  }
+  expect(await nodes()).toEqual([`${node} 1`])
+  await name(node, '127.0.0.1:1')
+  await expect.poll(nodes, { timeout: 5_000 }).toEqual([`${node} 1`, '127.0.0.1:1 1'])
+  await name('127.0.0.1:1')
+  await expect.poll(nodes, { timeout: 5_000 }).toEqual(['127.0.0.1:1 1'])
 })
 
 it('goes on with the keys of an issuer of which nothing changed, and not with another one’s', async () => {

@@ -2,34 +2,25 @@
  * Clients that come, ask, cancel and vanish in every way, for seconds: `npm run soak` does it for minutes.
  * In the end nothing of them is left, and the gate has counted each of them once.
  */
-import { join } from 'node:path'
 import pg from 'pg'
-import { afterAll, beforeAll, expect, inject, it } from 'vitest'
+import { afterAll, beforeAll, expect, it } from 'vitest'
 import { connectionsOf, startOf, wrongIn } from '../support/books.ts'
 import { APPLICATION, CHURN_SQL, churn } from '../support/churn.ts'
 import { startServe } from '../support/serve.ts'
+import { sharedPostgres } from '../support/shared_postgres.ts'
 import { goodClaims, makeKey, mint } from '../support/tokens.ts'
 import { expectNoToken, pgConfig } from '../support/tools.ts'
 
 const SECONDS = 8
 const CLIENTS = 40
 
-const postgres = inject('postgres')
-const node = join(postgres.socketDir, `.s.PGSQL.${postgres.port}`)
-const admin = new pg.Client({
-  host: postgres.socketDir,
-  port: postgres.port,
-  user: 'postgres',
-  database: 'defaultdb',
-})
+const { node, admin } = sharedPostgres('defaultdb')
 
 beforeAll(async () => {
-  await admin.connect()
   for (const statement of CHURN_SQL) await admin.query(statement)
 })
 afterAll(async () => {
   await admin.query('drop table churned')
-  await admin.end()
 })
 
 it.each([1, 2])(

@@ -9,6 +9,16 @@ import pg from 'pg'
 import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from 'vitest'
 import { makeCa } from '../../src/dev/certificates.ts'
 import { openIssuerServer } from '../support/issuer_server.ts'
+import {
+  APPLICATION,
+  ask,
+  audited,
+  comeIn,
+  metric,
+  type OnWorker,
+  onEachWorker,
+  pidsOf,
+} from '../support/on_workers.ts'
 import { type Served, startServe, writeConfig } from '../support/serve.ts'
 import { goodClaims, makeKey, mint } from '../support/tokens.ts'
 import { expectNoToken, pgConfig, startPostern } from '../support/tools.ts'
@@ -53,7 +63,7 @@ async function open(more: Record<string, unknown> = {}, cluster: Record<string, 
 describe('a gate of two workers', () => {
   it('lets people in by both, writes down who, and counts them', async () => {
     const gate = await open()
-    const sessions = await onEachWorker(gate)
+    const sessions = await onEachWorker(gate, clients, WORKERS)
     expect(await metric(gate, 'postern_workers')).toBe(WORKERS)
     await expect.poll(() => metric(gate, 'postern_sessions')).toBe(sessions.size + extras())
     const events = await audited(gate, 'login_decision')
@@ -63,7 +73,7 @@ describe('a gate of two workers', () => {
 
   it('takes a cancel by either of them', async () => {
     const gate = await open()
-    for (const { client, key } of (await onEachWorker(gate)).values())
+    for (const { client, key } of (await onEachWorker(gate, clients, WORKERS)).values())
       for (let round = 0; round < 4; round++) {
         client.write(query('select pg_sleep(60)'))
         await expectAsleep(1)
@@ -78,17 +88,20 @@ describe('a gate of two workers', () => {
 
   it('loses the sessions of a worker that is killed, and no others', async () => {
     const gate = await open()
-    const sessions = await onEachWorker(gate)
+    const sessions = await onEachWorker(gate, clients, WORKERS)
     const [killed = 0] = sessions.keys()
     for (const client of clients) await ask(client)
-    process.kill(await pidOf(gate, killed), 'SIGKILL')
+    process.kill(pidsOf(gate).get(killed) ?? 0, 'SIGKILL')
     await gate.until('a worker was lost, with its sessions: SIGKILL')
     for (const [worker, { client }] of sessions)
       if (worker === killed) expect(await client.next()).toBeUndefined()
       else await ask(client)
     await expect.poll(() => metric(gate, 'postern_workers'), { timeout: 15_000 }).toBe(WORKERS)
+    // Each of them sees the node, and what the lost one saw has gone with it.
+    const up = `postern_nodes{cluster="test",node="${node}",state="up"}`
+    await expect.poll(() => metric(gate, up)).toBe(WORKERS)
     expect(await metric(gate, 'postern_workers_ended_total{how="lost"}')).toBe(1)
-    await onEachWorker(gate)
+    await onEachWorker(gate, clients, WORKERS)
     const live = await Promise.all(clients.map(isLive))
     const count = live.filter((each) => each).length
     await expect.poll(() => metric(gate, 'postern_sessions')).toBe(count)
@@ -97,7 +110,7 @@ describe('a gate of two workers', () => {
 
   it('is drained as one', async () => {
     const gate = await open()
-    const sessions = await onEachWorker(gate)
+    const sessions = await onEachWorker(gate, clients, WORKERS)
     for (const { client } of sessions.values()) {
       client.write(query('begin'))
       await client.until('Z')
@@ -116,16 +129,19 @@ describe('a gate of two workers', () => {
   it('has one limit for all of its connections', async () => {
     const gate = await open({ limits: { connections: 4 } })
     for (let at = 0; at < 4; at++) {
-      await comeIn(gate)
+      await comeIn(gate, clients)
       await expect.poll(() => metric(gate, 'postern_connections')).toBe(at + 1)
     }
+    const token = await gate.token('maxroach')
     const another = async () => {
       const client = await openTls(gate.port, gate.caPem)
+      const said = await signIn(client, USER, token)
       client.close()
+      return refusalOf(said)?.['M']
     }
     // Each worker hears a little later of what the others have.
     for (let at = 0; at < 4; at++)
-      await expect.poll(() => another().catch(String)).toContain('answered E to SSLRequest')
+      await expect.poll(another).toBe('sorry, too many clients already')
   })
 
   it('asks an issuer for its keys once', async () => {
@@ -145,7 +161,7 @@ describe('a gate of two workers', () => {
       )
       const token = await mint(key, { claims: { ...goodClaims('maxroach'), iss: issuer.issuer } })
       gate.minted.push(token)
-      await onEachWorker(gate, token)
+      await onEachWorker(gate, clients, WORKERS, token)
       const stranger = await makeKey('nobody')
       const unknown = await mint(stranger, {
         claims: { ...goodClaims('maxroach'), iss: issuer.issuer },
@@ -171,7 +187,7 @@ describe('workers that are replaced', () => {
     timeout: 120_000,
   }, async () => {
     const gate = await open({ limits: { connections: 10_000 } })
-    const [[, stays]] = [...(await onEachWorker(gate))] as [[number, Session]]
+    const [[, stays]] = [...(await onEachWorker(gate, clients, WORKERS))] as [[number, OnWorker]]
     const troubles: string[] = []
     let stopped = false
     let logins = 0
@@ -214,7 +230,7 @@ describe('workers that are replaced', () => {
 
   it('take a configuration that is read again', async () => {
     const gate = await open()
-    await onEachWorker(gate)
+    await onEachWorker(gate, clients, WORKERS)
     const file = JSON.parse(await readFile(gate.configFile, 'utf8'))
     file.clusters.test[`${JWT}.audience`] = 'somebody-else'
     await writeFile(gate.configFile, JSON.stringify(file))
@@ -233,12 +249,12 @@ describe('workers that are replaced', () => {
 it('that crash again and again end the gate with a word', { timeout: 60_000 }, async () => {
   const { configFile } = await writeConfig({ node }, { workers: WORKERS })
   const crashing = startPostern(['serve', '--config', configFile])
-  const killed = new Set<string>()
+  const killed = new Set<number>()
   const killNew = () => {
-    for (const [, pid = ''] of crashing.said().matchAll(/"pid":(\d+),"msg":"a worker is open"/g))
+    for (const pid of pidsOf(crashing).values())
       if (!killed.has(pid)) {
         killed.add(pid)
-        process.kill(Number(pid), 'SIGKILL')
+        process.kill(pid, 'SIGKILL')
       }
     return crashing.child.exitCode
   }
@@ -250,10 +266,8 @@ it('that crash again and again end the gate with a word', { timeout: 60_000 }, a
 it('end with the primary', async () => {
   const { configFile } = await writeConfig({ node }, { workers: WORKERS })
   const killed = startPostern(['serve', '--config', configFile])
-  const opened = await killed.until(/"the gate is open"/)
-  const pids = [...opened.matchAll(/"pid":(\d+),"msg":"a worker is open"/g)].map(([, pid]) =>
-    Number(pid),
-  )
+  await killed.until(/"the gate is open"/)
+  const pids = [...pidsOf(killed).values()]
   expect(pids).toHaveLength(WORKERS)
   killed.child.kill('SIGKILL')
   await killed.ended
@@ -267,44 +281,13 @@ it('that cannot open end the gate with a word', async () => {
     { workers: WORKERS },
   )
   const { code, stderr } = await startPostern(['serve', '--config', configFile]).ended
-  expect(stderr).toContain('the worker processes do not stay up: cannot listen on 127.0.0.1')
+  expect(stderr).toContain('postern: cannot listen on 127.0.0.1')
   expect(code).toBe(1)
 })
-
-interface Session {
-  client: WireClient
-  key: Buffer
-}
-
-async function comeIn(gate: Served, token?: string): Promise<Session> {
-  const client = await openTls(gate.port, gate.caPem)
-  clients.push(client)
-  const parameters = { ...USER, application_name: 'worked' }
-  const said = await signIn(client, parameters, token ?? (await gate.token('maxroach')))
-  expect(refusalOf(said)).toBeUndefined()
-  return { client, key: said.find(({ type }) => type === 'K')?.body ?? Buffer.alloc(0) }
-}
-
-/** A session on each worker, by the worker's number, which a cancel key has in its first twelve bits. */
-async function onEachWorker(gate: Served, token?: string): Promise<Map<number, Session>> {
-  const sessions = new Map<number, Session>()
-  // The system gives a connection to whom it likes: several at a time find several workers.
-  for (let tries = 0; sessions.size < WORKERS; tries++) {
-    expect(tries, 'all connections come to one worker').toBeLessThan(20)
-    const some = await Promise.all(Array.from({ length: 8 }, () => comeIn(gate, token)))
-    for (const session of some) sessions.set(session.key.readUInt16BE(0) >>> 4, session)
-  }
-  return sessions
-}
 
 /** Sessions besides one on each worker. */
 function extras(): number {
   return clients.length - WORKERS
-}
-
-async function pidOf(gate: Served, worker: number): Promise<number> {
-  const pid = new RegExp(`"worker":${worker},"pid":(\\d+)`).exec(gate.said())?.[1]
-  return Number(pid)
 }
 
 function isAlive(pid: number): boolean {
@@ -313,11 +296,6 @@ function isAlive(pid: number): boolean {
   } catch {
     return false
   }
-}
-
-async function ask(client: WireClient): Promise<void> {
-  client.write(query('select 1'))
-  expect((await client.until('Z')).map(({ type }) => type)).toEqual(['T', 'D', 'C', 'Z'])
 }
 
 async function isLive(client: WireClient): Promise<boolean> {
@@ -329,23 +307,9 @@ async function isLive(client: WireClient): Promise<boolean> {
   )
 }
 
-async function metric(gate: Served, name: string): Promise<number> {
-  const text = await (await fetch(`http://127.0.0.1:${gate.opsPort}/metrics`)).text()
-  const line = text.split('\n').find((each) => each.startsWith(`${name} `))
-  return Number(line?.slice(name.length + 1) ?? 0)
-}
-
-async function audited(gate: Served, type: string): Promise<Record<string, unknown>[]> {
-  return (await gate.auditText())
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line))
-    .filter(({ EventType }) => EventType === type)
-}
-
 async function expectAsleep(sessions: number): Promise<void> {
   const sql = `select count(*)::int as n from pg_stat_activity
-    where application_name = 'worked' and wait_event = 'PgSleep'`
+    where application_name = '${APPLICATION}' and wait_event = 'PgSleep'`
   await expect
     .poll(async () => (await admin.query(sql)).rows[0].n, { timeout: 5_000, interval: 20 })
     .toBe(sessions)

@@ -6,7 +6,14 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { issue, makeCa } from '../../src/dev/certificates.ts'
 import { startGate, type TestGate } from '../support/gate.ts'
 import { letIn, type Script, startScriptedNode } from '../support/scripted_node.ts'
-import { openTls, password, refusalOf, startup, type WireClient } from '../support/wire_client.ts'
+import {
+  openPlain,
+  openTls,
+  password,
+  refusalOf,
+  startup,
+  type WireClient,
+} from '../support/wire_client.ts'
 
 const closing: (() => Promise<void> | void)[] = []
 afterEach(async () => {
@@ -15,7 +22,12 @@ afterEach(async () => {
 
 const PASSWORD = 'my.own.password of the database'
 
-async function open(cluster: Record<string, unknown> = {}, script: Script = {}, nodeCa?: string) {
+async function open(
+  cluster: Record<string, unknown> = {},
+  script: Script = {},
+  nodeCa?: string,
+  listener: Record<string, unknown> = {},
+) {
   const node = await startScriptedNode(script)
   const gate = await startGate({
     node: node.address,
@@ -23,6 +35,7 @@ async function open(cluster: Record<string, unknown> = {}, script: Script = {}, 
       nodeTls: { ca_file: 'node-ca.crt' },
       files: { '/etc/postern/node-ca.crt': nodeCa },
     }),
+    listener,
     cluster: { non_jwt_logins: 'detect', ...cluster },
   })
   closing.push(node.close, async () => {
@@ -98,6 +111,22 @@ it('with the switch, a password is what it always was', async () => {
     C: '28000',
     M: 'JWT authentication: invalid token',
   })
+})
+
+it('in clear nobody is asked, on loopback either, but for who says that a token comes', async () => {
+  const { gate } = await open({}, {}, undefined, { allow_plaintext: true })
+  const come = async (more: Record<string, string>) => {
+    const client = await openPlain({ host: '127.0.0.1', port: gate.port })
+    closing.push(client.close)
+    client.write(startup({ user: 'maxroach', ...more }))
+    return client
+  }
+  const said = await (await come({})).until('E')
+  expect(said.map(({ type }) => type)).toEqual(['E'])
+  expect(refusalOf(said)).toMatchObject({ C: '08C00', M: 'server requires encryption' })
+  const client = await come({ options: '--crdb:jwt_auth_enabled=true' })
+  await client.next()
+  expect(await answer(client, await gate.token('maxroach'))).toBeUndefined()
 })
 
 it('by default nobody is asked', async () => {

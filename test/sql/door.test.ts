@@ -3,10 +3,17 @@
 import { mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { type GateOptions, startGate, type TestGate } from '../support/gate.ts'
-import { type ScriptedNode, startScriptedNode } from '../support/scripted_node.ts'
+import { describe, expect, it } from 'vitest'
+import { startGate } from '../support/gate.ts'
+import { scriptedGates } from '../support/scripted_gates.ts'
 import {
+  authenticationOk,
+  keyData,
+  readyForQuery,
+  startScriptedNode,
+} from '../support/scripted_node.ts'
+import {
+  cancelRequest,
   fields,
   JWT_OPTION,
   message,
@@ -19,21 +26,8 @@ import {
   startup,
 } from '../support/wire_client.ts'
 
-let node: ScriptedNode
-const gates: TestGate[] = []
-beforeAll(async () => {
-  node = await startScriptedNode()
-})
-afterAll(() => node.close())
-afterEach(async () => {
-  await Promise.all(gates.splice(0).map((gate) => gate.close()))
-})
-
-async function open(options: Partial<GateOptions> = {}): Promise<TestGate> {
-  const gate = await startGate({ node: node.address, ...options })
-  gates.push(gate)
-  return gate
-}
+const gates = scriptedGates()
+const { open } = gates
 
 describe('deadlines', () => {
   const limits = { authentication_timeout: '300ms' }
@@ -97,26 +91,46 @@ describe('deadlines', () => {
 })
 
 describe('places', () => {
-  it('are bounded: who comes too many is told at once, who leaves makes room', async () => {
-    const gate = await open({ limits: { connections: 2 } })
-    const clients = [
-      await openPlain({ host: '127.0.0.1', port: gate.port }),
-      await openPlain({ host: '127.0.0.1', port: gate.port }),
-    ]
-    const third = await openPlain({ host: '127.0.0.1', port: gate.port })
-    expect(fields((await third.next())?.body ?? Buffer.alloc(0))).toMatchObject({
-      C: '53300',
-      M: 'sorry, too many clients already',
-    })
-    expect(await third.next()).toBeUndefined()
-    for (const client of clients) client.close()
-    await expect
-      .poll(async () => {
-        const client = await openTls(gate.port, gate.caPem).catch(() => undefined)
-        client?.close()
-        return client !== undefined
-      })
-      .toBe(true)
+  const FULL = { C: '53300', M: 'sorry, too many clients already' }
+
+  it('are bounded: who comes too many is told, who cancels is heard, who leaves makes room', async () => {
+    const gate = await open({ limits: { connections: 1 } })
+    const token = await gate.token('maxroach')
+    const enter = async () => {
+      const client = await openTls(gate.port, gate.caPem)
+      const said = await signIn(client, { user: 'maxroach' }, token)
+      return { client, said, refusal: refusalOf(said) }
+    }
+    const { client, said } = await enter()
+    // Each of them gives its place back, whether it closes its end or not.
+    for (let at = 0; at < 20; at++) {
+      const another = await enter()
+      expect(another.refusal).toMatchObject(FULL)
+      expect(await another.client.next()).toBeUndefined()
+    }
+    const before = gates.node.cancels.length
+    const cancel = await openPlain({ host: '127.0.0.1', port: gate.port })
+    const key = said.find(({ type }) => type === 'K')?.body
+    cancel.write(cancelRequest(Buffer.from(key ?? '')))
+    expect(await cancel.bytes(1)).toHaveLength(0)
+    expect(gates.node.cancels).toHaveLength(before + 1)
+    cancel.close()
+    client.close()
+    await expect.poll(async () => (await enter()).refusal, { timeout: 5_000 }).toBeUndefined()
+    const metrics = await (await fetch(`${gate.opsUrl}/metrics`)).text()
+    expect(metrics).toMatch(/^postern_connections_refused_total [1-9]/m)
+  })
+
+  it('for those who cancel are bounded: beyond them everybody is told at once', async () => {
+    const gate = await open({ limits: { connections: 1 } })
+    for (let at = 0; at < 1 + 16; at++) {
+      const silent = await openPlain({ host: '127.0.0.1', port: gate.port })
+      silent.write(sslRequest())
+      expect((await silent.bytes(1)).toString()).toBe('S')
+    }
+    const next = await openPlain({ host: '127.0.0.1', port: gate.port })
+    expect(fields((await next.next())?.body ?? Buffer.alloc(0))).toMatchObject(FULL)
+    expect(await next.next()).toBeUndefined()
   })
 })
 
@@ -154,7 +168,7 @@ describe('a loopback listener with allow_plaintext', () => {
 
 describe('closing', () => {
   it('tells every session why, those that are signing in as well', async () => {
-    const gate = await startGate({ node: node.address })
+    const gate = await startGate({ node: gates.node.address })
     const signedIn = await openTls(gate.port, gate.caPem)
     await signIn(signedIn, { user: 'maxroach' }, await gate.token('maxroach'))
     const waiting = await openTls(gate.port, gate.caPem)
@@ -168,6 +182,52 @@ describe('closing', () => {
       })
     await closed
     await expect(openPlain({ host: '127.0.0.1', port: gate.port })).rejects.toThrow('ECONNREFUSED')
+  })
+
+  it('cancels on the node whatever was under way, however many they are', async () => {
+    let busy = 0
+    const node = await startScriptedNode({
+      greet: ({ send }) =>
+        send(authenticationOk, keyData(1, node.startups.length), readyForQuery()),
+      session: () => void busy++,
+    })
+    const gate = await startGate({ node: node.address })
+    const token = await gate.token('maxroach')
+    const clients = Array.from({ length: 150 }, async () => {
+      const client = await openTls(gate.port, gate.caPem)
+      expect(refusalOf(await signIn(client, { user: 'maxroach' }, token))).toBeUndefined()
+      client.write(query('select pg_sleep(60)'))
+      client.socket.on('error', () => undefined)
+      return client
+    })
+    await Promise.all(clients)
+    await expect.poll(() => busy).toBe(150)
+    await gate.close()
+    const secrets = node.cancels.map((key) => key.readUInt32BE(4))
+    expect(secrets.toSorted((one, other) => one - other)).toEqual(
+      Array.from({ length: 150 }, (_, at) => at + 1),
+    )
+    await node.close()
+  })
+
+  it('cancels it also where its end can’t be written down', async () => {
+    const full = { broken: false }
+    const auditTo = {
+      write() {
+        if (full.broken) throw new Error('ENOSPC: no space left on device')
+      },
+    }
+    const busy = Promise.withResolvers<void>()
+    const node = await startScriptedNode({ session: () => busy.resolve() })
+    const gate = await startGate({ node: node.address, auditTo })
+    const client = await openTls(gate.port, gate.caPem)
+    await signIn(client, { user: 'maxroach' }, await gate.token('maxroach'))
+    client.write(query('select pg_sleep(60)'))
+    await busy.promise
+    full.broken = true
+    await gate.close()
+    expect(node.cancels).toHaveLength(1)
+    await node.close()
   })
 
   it('does not put words into the middle of a row', async () => {
@@ -209,13 +269,13 @@ it('lets nobody in whom it cannot write down, tells them, and goes on', async ()
     },
   }
   const gate = await open({ auditTo })
-  const startups = node.startups.length
+  const startups = gates.node.startups.length
   for (let round = 0; round < 2; round++) {
     const client = await openTls(gate.port, gate.caPem)
     const said = await signIn(client, { user: 'maxroach' }, await gate.token('maxroach'))
     expect(refusalOf(said)).toMatchObject({ C: 'XX000', M: 'internal error' })
   }
-  expect(node.startups).toHaveLength(startups)
+  expect(gates.node.startups).toHaveLength(startups)
   full.broken = false
   const client = await openTls(gate.port, gate.caPem)
   const said = await signIn(client, { user: 'maxroach' }, await gate.token('maxroach'))

@@ -1,12 +1,13 @@
 /** What one client may take: connections from an address, sessions of a role, time without a word. */
 import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
-import { afterAll, afterEach, beforeAll, describe, expect, inject, it, test } from 'vitest'
+import { afterEach, describe, expect, inject, it, test, vi } from 'vitest'
 import { openPlaces, type Places } from '../../src/sql/limits.ts'
 import { outcome } from '../support/decoding.ts'
-import { type GateOptions, startGate, type TestGate } from '../support/gate.ts'
+import type { TestGate } from '../support/gate.ts'
 import { proxyFor } from '../support/proxy_header.ts'
-import { type ScriptedNode, startScriptedNode } from '../support/scripted_node.ts'
+import { scriptedGates } from '../support/scripted_gates.ts'
+import { startScriptedNode } from '../support/scripted_node.ts'
 import {
   cancelRequest,
   fields,
@@ -123,21 +124,9 @@ describe('places', () => {
   })
 })
 
-let node: ScriptedNode
-const gates: TestGate[] = []
-beforeAll(async () => {
-  node = await startScriptedNode()
-})
-afterAll(() => node.close())
-afterEach(async () => {
-  await Promise.all(gates.splice(0).map((gate) => gate.close()))
-})
-
-async function open(options: Partial<GateOptions> = {}): Promise<TestGate> {
-  const gate = await startGate({ node: node.address, ...options })
-  gates.push(gate)
-  return gate
-}
+const gates = scriptedGates()
+afterEach(() => void vi.useRealTimers())
+const { open } = gates
 
 const enter = async (gate: TestGate, client: WireClient, user = 'maxroach') =>
   refusalOf(await signIn(client, { user }, await gate.token(user)))
@@ -171,23 +160,57 @@ describe('connections_per_address', () => {
     const key = said.find(({ type }) => type === 'K')?.body ?? Buffer.alloc(0)
     const cancel = await openPlain({ host: '127.0.0.1', port: gate.port })
     cancel.write(cancelRequest(Buffer.from(key)))
-    await expect.poll(() => node.cancels.length).toBe(1)
+    await expect.poll(() => gates.node.cancels.length).toBe(1)
     while ((await cancel.bytes(1)).length > 0);
-    const silent = await openPlain({ host: '127.0.0.1', port: gate.port })
-    silent.write(sslRequest())
-    expect((await silent.bytes(1)).toString()).toBe('N')
+    cancel.close()
+    const silent = async () => {
+      const another = await openPlain({ host: '127.0.0.1', port: gate.port })
+      another.write(sslRequest())
+      const answer = (await another.bytes(1)).toString()
+      if (answer !== 'N') another.close()
+      return answer
+    }
+    await expect.poll(silent).toBe('N')
     const third = await openPlain({ host: '127.0.0.1', port: gate.port })
     expect(fields((await third.next())?.body ?? Buffer.alloc(0))).toMatchObject({ C: '53300' })
   })
 
-  it('counts those that a proxy speaks for, not the proxy', async () => {
-    const listener = { ...plain, proxy_protocol: { from: ['127.0.0.1'] } }
-    const gate = await open({ limits: { connections_per_address: 1 }, listener })
-    const from = async (address: string) => {
-      const client = await openPlain({ host: '127.0.0.1', port: gate.port })
-      client.write(proxyFor(address))
-      return await enter(gate, client)
+  it.each<[string, (gate: TestGate, client: WireClient) => Promise<unknown>]>([
+    [
+      'a refusal',
+      async (_gate, client) => refusalOf(await signIn(client, { user: 'maxroach' }, 'no token')),
+    ],
+    [
+      'a session',
+      async (gate, client) => {
+        const sessions = gates.node.sockets.length
+        expect(await enter(gate, client)).toBeUndefined()
+        gates.node.sockets[sessions]?.destroy()
+        return refusalOf(await client.until('E'))
+      },
+    ],
+  ])('counts a socket to its end: behind %s whose client stays', async (_name, end) => {
+    const gate = await open({ limits: { connections_per_address: 1 }, listener: plain })
+    const come = () => openPlain({ host: '127.0.0.1', port: gate.port })
+    const client = await come()
+    // The gate's patience with a client that has heard its last words doesn't end here.
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    expect(await end(gate, client)).toMatchObject({ S: 'FATAL' })
+    const isOver = async () => {
+      const text = await (await fetch(`${gate.opsUrl}/metrics`)).text()
+      return text.includes('\npostern_connections 0\n')
     }
+    await expect.poll(isOver).toBe(true)
+    expect(await enter(gate, await come())).toMatchObject({ C: '53300' })
+    client.close()
+    await expect.poll(async () => enter(gate, await come()), { timeout: 5_000 }).toBeUndefined()
+  })
+
+  it('counts those that a proxy speaks for, not the proxy', async () => {
+    const listener = { proxy_protocol: { from: ['127.0.0.1'] } }
+    const gate = await open({ limits: { connections_per_address: 1 }, listener })
+    const from = async (address: string) =>
+      await enter(gate, await openTls(gate.port, gate.caPem, proxyFor(address)))
     expect(await from('192.0.2.1')).toBeUndefined()
     expect(await from('192.0.2.2')).toBeUndefined()
     expect(await from('192.0.2.1')).toMatchObject({ C: '53300' })
@@ -199,12 +222,12 @@ describe('sessions_per_user', () => {
     const gate = await open({ limits: { sessions_per_user: 1 } })
     const first = await openTls(gate.port, gate.caPem)
     expect(await enter(gate, first)).toBeUndefined()
-    const startups = node.startups.length
+    const startups = gates.node.startups.length
     expect(await enter(gate, await openTls(gate.port, gate.caPem))).toMatchObject({
       C: '53300',
       M: 'too many connections for role "maxroach"',
     })
-    expect(node.startups).toHaveLength(startups)
+    expect(gates.node.startups).toHaveLength(startups)
     expect(await gate.event('login_decision', { Result: 'refused' })).toMatchObject({
       Failure: 'too_many_sessions',
     })

@@ -3,17 +3,19 @@
  * against a scripted node: what is passed on, what is refused, and what is written down.
  */
 import { TLSSocket } from 'node:tls'
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { issue, makeCa } from '../../src/dev/certificates.ts'
 import { type GateOptions, startGate, type TestGate } from '../support/gate.ts'
 import { saslOffer } from '../support/scram_node.ts'
 import {
   authenticationOk,
+  type Conversation,
   error,
   letIn,
   type Script,
   startScriptedNode,
 } from '../support/scripted_node.ts'
+import { scriptedSql } from '../support/scripted_sql.ts'
 import {
   JWT_OPTION,
   message,
@@ -28,6 +30,7 @@ import {
 
 const closing: (() => Promise<void> | void)[] = []
 afterEach(async () => {
+  vi.useRealTimers()
   for (const close of closing.splice(0).reverse()) await close()
 })
 
@@ -138,6 +141,36 @@ describe('a password in clear', () => {
     expect(ok).toMatchObject({ Method: 'passthrough', SystemIdentity: 'maxroach', Issuer: '' })
     client.close()
     expect(await gate.event('client_session_end')).toMatchObject({ Method: 'passthrough' })
+  })
+
+  it('that is no text reaches the node byte for byte', async () => {
+    const heard: Buffer[] = []
+    const { gate } = await open({
+      greet: ({ send }) => send(authentication(3, '')),
+      session(chunk, conversation) {
+        heard.push(chunk)
+        letIn(conversation)
+      },
+    })
+    const client = await come(gate)
+    await client.next()
+    const odd = message('p', Buffer.from([0xff, 0xfe, 0x70, 0xe9, 0xc3, 0x28, 0x80, 0]))
+    client.write(odd)
+    expect(refusalOf(await end(client))).toBeUndefined()
+    expect(Buffer.concat(heard)).toEqual(odd)
+  })
+
+  it('is not asked for in clear, on loopback either', async () => {
+    const greet: Script['greet'] = (conversation) =>
+      conversation.askPassword(() => letIn(conversation))
+    const { gate, node } = await open({ greet }, { plain: true })
+    const said = await end(await come(gate, {}, true))
+    expect(said.map(({ type }) => type)).toEqual(['E'])
+    expect(refusalOf(said)).toMatchObject({ C: '08C00', M: 'server requires encryption' })
+    // A token may be: allow_plaintext says so.
+    const client = await come(gate, JWT_OPTION, true)
+    expect((await client.next())?.body.readInt32BE(0)).toBe(3)
+    expect(node.passwords).toEqual([])
   })
 
   it('that is wrong is refused as the node refuses it', async () => {
@@ -315,17 +348,198 @@ describe('a node that', () => {
   })
 })
 
-it('closes behind the password: another node gets none', async () => {
-  const { gate, node } = await open({
-    greet: ({ askPassword, socket }) => askPassword(() => socket.end()),
+/** What the log has against the nodes. */
+const blamed = ({ log }: TestGate) =>
+  log.filter(({ node, msg }) => node !== undefined && msg !== 'a node to go to')
+
+describe('once the client was asked, no other node is, and none is blamed, for one that', () => {
+  it.each<[string, (conversation: Conversation) => void, Record<string, string>]>([
+    [
+      'closes behind the password',
+      ({ socket }) => void socket.end(),
+      { C: '08006', M: 'the gate could not sign in to the database' },
+    ],
+    [
+      'says no to it',
+      ({ send }) => send(error('28P01', 'no')),
+      { C: '28P01', M: 'password authentication failed for user maxroach' },
+    ],
+    [
+      'ends then',
+      ({ send }) => send(error('57P01', 'terminating connection')),
+      { C: '57P01', M: 'terminating connection' },
+    ],
+    ['breaks the protocol', ({ send }) => send(message('Q', 'SELECT 1\0')), { C: '08006' }],
+  ])('%s', async (_name, answer, told) => {
+    const { gate, node } = await open({
+      greet: (conversation) => conversation.askPassword(() => answer(conversation)),
+    })
+    const client = await come(gate)
+    await client.next()
+    client.write(password(PASSWORD))
+    const said = await end(client)
+    expect(refusalOf(said)).toMatchObject(told)
+    expect(said.map(({ type }) => type)).toEqual(['E'])
+    expect(node.passwords).toEqual([PASSWORD])
+    expect(node.startups).toHaveLength(1)
+    expect(blamed(gate)).toEqual([])
   })
-  const client = await come(gate)
+
+  it.each<[string, (client: WireClient) => void, string]>([
+    ['waits for a client that has gone', (client) => client.close(), 'client_gone'],
+    ['waits for a client that takes its time', () => undefined, 'login_timeout'],
+  ])('%s', async (_name, leave, failure) => {
+    const { gate, node } = await open(
+      { greet: (conversation) => conversation.askPassword(() => letIn(conversation)) },
+      { limits: { authentication_timeout: '700ms' } },
+    )
+    const client = await come(gate)
+    await client.next()
+    leave(client)
+    await gate.event('client_authentication_failed', { Failure: failure })
+    expect(node.startups).toHaveLength(1)
+    expect(blamed(gate)).toEqual([])
+  })
+})
+
+describe('before the client was asked, a node that says nothing over TLS', () => {
+  const silent: Script = { greet: () => undefined }
+
+  it('is late, and counts as one that failed', async () => {
+    const { gate } = await open(silent, { cluster: { connect_timeout: '400ms' } })
+    expect(refusalOf(await end(await come(gate)))).toMatchObject({ C: '08006' })
+    const { Detail } = await gate.event('client_authentication_failed')
+    expect(Detail).toContain('gave no answer within connect_timeout')
+    expect(blamed(gate)).toHaveLength(1)
+  })
+
+  it('costs nobody a login: another one is tried', async () => {
+    const { ca, certificate } = await shared
+    const well = await startScriptedNode({
+      greet: (conversation) => conversation.askPassword(() => letIn(conversation)),
+      tls: certificate,
+    })
+    const ill = await startScriptedNode({ ...silent, tls: certificate })
+    closing.push(well.close, ill.close)
+    const tls = { ca_file: 'node-ca.crt' }
+    const { gate } = await open(silent, {
+      files: { '/etc/postern/node-ca.crt': ca.certPem },
+      cluster: {
+        nodes: [
+          { address: well.address, tls },
+          { address: ill.address, tls, locality: 'here' },
+        ],
+        prefer: { locality: 'here' },
+        connect_timeout: '1s',
+      },
+    })
+    const client = await come(gate)
+    expect((await client.next())?.body.readInt32BE(0)).toBe(3)
+    client.write(password(PASSWORD))
+    expect(refusalOf(await end(client))).toBeUndefined()
+    expect([ill.startups.length, well.passwords]).toEqual([1, [PASSWORD]])
+  })
+
+  it('is one thing, and a client that thinks for longer than connect_timeout another', async () => {
+    const { gate } = await open(
+      { greet: (conversation) => conversation.askPassword(() => letIn(conversation)) },
+      { cluster: { connect_timeout: '5s' } },
+    )
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    const client = await come(gate)
+    await client.next()
+    vi.advanceTimersByTime(6_000)
+    vi.useRealTimers()
+    client.write(password(PASSWORD))
+    expect(refusalOf(await end(client))).toBeUndefined()
+  })
+
+  it('is waited for no longer than the client stays', async () => {
+    const { gate, node } = await open(silent, { cluster: { connect_timeout: '1m' } })
+    const client = await come(gate)
+    await expect.poll(() => node.startups.length).toBe(1)
+    client.close()
+    await gate.event('client_authentication_failed', { Failure: 'client_gone' })
+    expect(blamed(gate)).toEqual([])
+  })
+})
+
+describe('a role that is more than a user', () => {
+  const MANAGEMENT = 'postern_management'
+  const { script: looks } = scriptedSql(() => [{ itself: 'maxroach', superuser: 't' }])
+
+  /** A node where the management role finds a superuser, and others are asked as the script says. */
+  function guarded({ greet, session }: Script) {
+    const script: Script = {
+      greet: (conversation) =>
+        conversation.parameters['user'] === MANAGEMENT
+          ? letIn(conversation)
+          : greet?.(conversation),
+      session: (chunk, conversation) =>
+        conversation.parameters['user'] === MANAGEMENT
+          ? looks.session?.(chunk, conversation)
+          : session?.(chunk, conversation),
+    }
+    return open(script, { cluster: { management: { role: MANAGEMENT } } })
+  }
+
+  const told = (refusal: Record<string, string> | undefined) => ({
+    ...refusal,
+    H: refusal?.['H']?.replace(/request id: \w+$/, ''),
+  })
+
+  it('is asked for its password, and refused in the words for a wrong one', async () => {
+    const { gate, node } = await guarded({
+      greet: (conversation) =>
+        conversation.askPassword((text) =>
+          text === PASSWORD ? letIn(conversation) : conversation.send(error('28P01', 'no')),
+        ),
+    })
+    const refusals = []
+    for (const text of ['wrong', PASSWORD]) {
+      const client = await come(gate)
+      expect((await client.next())?.body.readInt32BE(0)).toBe(3)
+      client.write(password(text))
+      const said = await end(client)
+      expect(said.map(({ type }) => type)).toEqual(['E'])
+      refusals.push(told(refusalOf(said)))
+    }
+    expect(refusals[1]).toEqual(refusals[0])
+    expect(refusals[0]).toMatchObject({
+      C: '28P01',
+      M: 'password authentication failed for user maxroach',
+    })
+    await gate.event('client_authentication_failed')
+    const { Detail } = await gate.event('client_authentication_failed')
+    expect(Detail).toContain('the role has superuser, and is not named in allow_roles')
+    expect(node.passwords).toEqual(['wrong', PASSWORD])
+  })
+
+  it('does not hear by SCRAM either that its password was right', async () => {
+    const { script } = scram()
+    const { gate } = await guarded(script)
+    const client = await come(gate)
+    await client.next()
+    client.write(initial('SCRAM-SHA-256', 'n,,n=,r=abc'))
+    await client.next()
+    client.write(message('p', 'c=biws,r=abcdef,p=xyz'))
+    const said = await end(client)
+    expect(said.map(({ type }) => type)).toEqual(['E'])
+    expect(refusalOf(said)).toMatchObject({ C: '28P01' })
+  })
+})
+
+it('is not there: nobody is told of a token that was accepted', async () => {
+  const { gate, node } = await open({})
+  await node.close()
+  const refused = refusalOf(await end(await come(gate)))
+  expect(refused?.['H']).toMatch(
+    /^try again, then give the request id to who runs this gate\nrequest id: /,
+  )
+  const client = await come(gate, JWT_OPTION)
   await client.next()
-  client.write(password(PASSWORD))
-  const said = await end(client)
-  expect(refusalOf(said)).toMatchObject({ C: '08006' })
-  expect(said.map(({ type }) => type)).toEqual(['E'])
-  expect(node.passwords).toEqual([PASSWORD])
+  client.write(password(await gate.token('maxroach')))
+  expect(refusalOf(await end(client))?.['H']).toMatch(/^the token was accepted; try again/)
 })
 
 describe('who is not passed on', () => {

@@ -1,9 +1,10 @@
 /** A listener behind a proxy: who the client is, who may say so, and what is closed. */
 import { setImmediate as turn } from 'node:timers/promises'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { type GateOptions, startGate, type TestGate } from '../support/gate.ts'
+import { describe, expect, it } from 'vitest'
+import type { GateOptions, TestGate } from '../support/gate.ts'
 import { proxyFor, proxyV2, tlv } from '../support/proxy_header.ts'
-import { NODE_KEY, type ScriptedNode, startScriptedNode } from '../support/scripted_node.ts'
+import { scriptedGates } from '../support/scripted_gates.ts'
+import { NODE_KEY } from '../support/scripted_node.ts'
 import {
   cancelRequest,
   fields,
@@ -17,24 +18,14 @@ import {
   type WireClient,
 } from '../support/wire_client.ts'
 
-let node: ScriptedNode
-const gates: TestGate[] = []
-beforeAll(async () => {
-  node = await startScriptedNode()
-})
-afterAll(() => node.close())
-afterEach(async () => {
-  await Promise.all(gates.splice(0).map((gate) => gate.close()))
-})
+const gates = scriptedGates()
 
 const proxy_protocol = { from: ['127.0.0.0/8', '::1'] }
 const plain = { tls: undefined, allow_plaintext: true }
 
 async function open(options: Partial<GateOptions> = {}): Promise<TestGate> {
   const listener = { proxy_protocol, ...options.listener }
-  const gate = await startGate({ node: node.address, ...options, listener })
-  gates.push(gate)
-  return gate
+  return await gates.open({ ...options, listener })
 }
 
 /** @returns the address that the audit stream has of a client that signs in. */
@@ -93,30 +84,30 @@ describe('the client is the one that the header names', () => {
     const gate = await open({ listener: plain })
     const client = await openPlain({ host: '127.0.0.1', port: gate.port })
     client.socket.setNoDelay(true)
-    for (const byte of proxyFor('192.0.2.7')) {
+    for (const byte of proxyFor('127.0.0.7')) {
       client.write(Buffer.from([byte]))
       await turn()
     }
-    expect(await enter(gate, client)).toBe('192.0.2.7:40000')
+    expect(await enter(gate, client)).toBe('127.0.0.7:40000')
   })
 
   it('for the node as well, where it is told', async () => {
     const gate = await open({ cluster: { kind: 'cockroachdb', send_remote_addr: true } })
     await enter(gate, await openTls(gate.port, gate.caPem, proxyFor('192.0.2.7')))
-    expect(node.startups.at(-1)).toMatchObject({ 'crdb:remote_addr': '192.0.2.7:40000' })
+    expect(gates.node.startups.at(-1)).toMatchObject({ 'crdb:remote_addr': '192.0.2.7:40000' })
   })
 
   it('for a cancel as well', async () => {
     const gate = await open({ listener: plain })
     const client = await openPlain({ host: '127.0.0.1', port: gate.port })
-    client.write(proxyFor('192.0.2.7'))
+    client.write(proxyFor('127.0.0.7'))
     const said = await signIn(client, { user: 'maxroach' }, await gate.token('maxroach'))
     const key = Buffer.from(said.find(({ type }) => type === 'K')?.body ?? Buffer.alloc(0))
     const cancel = await openPlain({ host: '127.0.0.1', port: gate.port })
-    cancel.write(Buffer.concat([proxyFor('192.0.2.7'), cancelRequest(key)]))
+    cancel.write(Buffer.concat([proxyFor('127.0.0.7'), cancelRequest(key)]))
     await closes(cancel)
     const theirs = Buffer.concat([uint32(NODE_KEY.pid), uint32(NODE_KEY.secret)])
-    await expect.poll(() => node.cancels.at(-1)).toEqual(theirs)
+    await expect.poll(() => gates.node.cancels.at(-1)).toEqual(theirs)
   })
 })
 
@@ -149,8 +140,7 @@ describe('closed without a word', () => {
   })
 
   it('a header where none belongs', async () => {
-    const gate = await startGate({ node: node.address })
-    gates.push(gate)
+    const gate = await gates.open()
     for (const header of [proxyFor('192.0.2.7'), v1('TCP4 192.0.2.7 10.0.0.1 40000 5432')]) {
       const client = await openPlain({ host: '127.0.0.1', port: gate.port })
       client.write(Buffer.concat([header, sslRequest()]))
@@ -184,6 +174,22 @@ describe('closed without a word', () => {
       { level: 'warn', address: '127.0.0.1', closed: 3 },
     ])
     expect(gate.audit).toEqual([])
+  })
+})
+
+describe('a token is not asked for in clear, be the proxy on this machine', () => {
+  it.each<[string, Buffer]>([
+    ['of a client elsewhere', proxyFor('192.0.2.7')],
+    ['of one elsewhere, by IPv6', proxyV2(0x21, 0x21, IPV6)],
+    ['of one that the proxy knows nothing of', v1('UNKNOWN')],
+    ['of the proxy itself', proxyV2(0x20, 0x00)],
+  ])('%s', async (_name, header) => {
+    const gate = await open({ listener: plain })
+    const client = await openPlain({ host: '127.0.0.1', port: gate.port })
+    client.write(header)
+    const said = await signIn(client, { user: 'maxroach' }, 'nothing')
+    expect(said.map(({ type }) => type)).toEqual(['E'])
+    expect(refusalOf(said)).toMatchObject({ C: '08C00', M: 'server requires encryption' })
   })
 })
 

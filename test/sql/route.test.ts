@@ -83,7 +83,7 @@ describe('the documented rows', () => {
       { options: '-ccluster=happy-koala-7' },
       ['happy-koala-7', undefined, undefined],
     ],
-  ])('%i: %s', (_row, _what, said, expected) => {
+  ])('row %i: %s', (_row, _what, said, expected) => {
     expect(routed(said)).toEqual(expected)
   })
 })

@@ -35,6 +35,7 @@ export interface GateOptions {
   listener?: Record<string, unknown>
   listeners?: Record<string, unknown>[]
   limits?: Record<string, unknown>
+  peers?: Record<string, unknown>
   nodeTls?: Record<string, unknown>
   /** Files that the configuration names. */
   files?: Record<string, string>
@@ -151,6 +152,7 @@ export function gateConfig(options: GateOptions, key: SigningKey): Record<string
       ),
     },
     limits: options.limits ?? {},
+    ...(options.peers && { peers: options.peers }),
     ops: { listen: '127.0.0.1:0' },
     log: { level: 'debug' },
   }

@@ -34,7 +34,8 @@ export async function writeConfig(options: GateOptions, more: Record<string, unk
     'postern.yaml': JSON.stringify(config, null, 2),
     ...options.files,
   }
-  for (const [name, text] of Object.entries(files)) await writeFile(at(name), text)
+  for (const [name, text] of Object.entries(files))
+    await writeFile(at(name), text, { mode: name.endsWith('.key') ? 0o600 : 0o644 })
   return { configFile: at('postern.yaml'), auditFile, caFile: at('ca.crt'), caPem: ca.certPem, key }
 }
 

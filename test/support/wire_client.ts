@@ -183,13 +183,14 @@ export function fields(body: Buffer): Record<string, string> {
 
 export const JWT_OPTION = { options: '--crdb:jwt_auth_enabled=true' }
 
-/** Sign-in by token up to ReadyForQuery or the refusal. */
+/** Sign-in by token up to ReadyForQuery or the refusal. @param version - as `startup` takes it */
 export async function signIn(
   client: WireClient,
   parameters: Record<string, string>,
   token: string,
+  version?: number,
 ): Promise<Message[]> {
-  client.write(startup({ ...JWT_OPTION, ...parameters }))
+  client.write(startup({ ...JWT_OPTION, ...parameters }, version))
   const said: Message[] = []
   for (;;) {
     const message = await client.next()

@@ -1,5 +1,6 @@
 /** The world as a command line sees it, with what it says kept: for tests that run `postern …` in here. */
 import { Readable } from 'node:stream'
+import { expect } from 'vitest'
 import { runCli } from '../../src/cli/cli.ts'
 import type { World } from '../../src/cli/terminal.ts'
 
@@ -23,8 +24,10 @@ export async function runIn(dir: string, args: string[], more: Partial<World> = 
     workingDirectory: dir,
     now: Date.now,
     stop: AbortSignal.abort(),
-    onSignal: () => () => undefined,
+    onSignal: () => undefined,
+    onHurry: () => undefined,
     primary: undefined,
+    startWorker: () => expect.unreachable('no worker is started in here'),
     processors: 1,
     ...more,
   }

@@ -3,7 +3,7 @@ import { inspect } from 'node:util'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { Secret } from '../../src/secret.ts'
-import { decodePassword, PASSWORD_BYTES_MAX } from '../../src/wire/client_messages.ts'
+import { decodePassword, PASSWORD_BYTES_MAX, takePassword } from '../../src/wire/client_messages.ts'
 import { Framing } from '../../src/wire/framing.ts'
 import { outcome, type Refusal, taken } from '../support/decoding.ts'
 import { message, password, query } from '../support/wire_client.ts'
@@ -92,6 +92,19 @@ test('any password without a NUL comes as it was written', () => {
       expect(taken(password(written), take)).toBe(written)
     }),
     { numRuns: 20 },
+  )
+})
+
+test('any bytes without a NUL go on as they came, and leave nothing behind', () => {
+  fc.assert(
+    fc.property(fc.uint8Array(), (bytes) => {
+      const sent = message('p', Buffer.from([...bytes.filter((byte) => byte !== 0), 0]))
+      const framing = new Framing()
+      framing.push(Buffer.from(sent))
+      const frame = framing.message(PASSWORD_BYTES_MAX)
+      expect(frame && takePassword(frame)).toEqual(sent)
+      expect(frame?.body.every((byte) => byte === 0)).toBe(true)
+    }),
   )
 })
 

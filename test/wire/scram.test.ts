@@ -6,8 +6,10 @@ import {
   choose,
   clientFirstBare,
   ITERATIONS_MAX,
+  ITERATIONS_MIN,
   parseServerFirst,
   prove,
+  SALT_BYTES_MAX,
   scramKeys,
   verifyServerFinal,
 } from '../../src/wire/scram.ts'
@@ -78,12 +80,15 @@ describe("the RFC's example", () => {
 describe("a node's first message", () => {
   const salt = 's=W22ZaJ0SNY7soEsUEjb6gQ=='
   const nonce = `r=${NONCE}more`
+  const saltOf = (bytes: number) => Buffer.alloc(bytes).toString('base64')
   const iterations = (count: number | string) => `${nonce},${salt},i=${count}`
   test.each<[string, string, string | undefined]>([
     ['of PostgreSQL', EXAMPLE, undefined],
-    ['one round', iterations(1), undefined],
+    ['as few as we do', iterations(ITERATIONS_MIN), undefined],
     ['as many as we do', iterations(ITERATIONS_MAX), undefined],
     ['an extension', `${iterations(4096)},x=y`, undefined],
+    ['one round', iterations(1), 'node_protocol'],
+    ['one round too few', iterations(ITERATIONS_MIN - 1), 'node_protocol'],
     ['one round too many', iterations(ITERATIONS_MAX + 1), 'node_protocol'],
     ['a thousand million', iterations(1e9), 'node_protocol'],
     ['no round', iterations(0), 'node_protocol'],
@@ -93,6 +98,8 @@ describe("a node's first message", () => {
     ["somebody else's nonce", `r=x${NONCE}more,${salt},i=4096`, 'node_protocol'],
     ['our nonce behind another', `r=more${NONCE},${salt},i=4096`, 'node_protocol'],
     ['no salt', `${nonce},s=,i=4096`, 'node_protocol'],
+    ['a salt as long as we take', `${nonce},s=${saltOf(SALT_BYTES_MAX)},i=4096`, undefined],
+    ['a longer one', `${nonce},s=${saltOf(SALT_BYTES_MAX + 1)},i=4096`, 'node_protocol'],
     ['a salt that is no base64', `${nonce},s=***,i=4096`, 'node_protocol'],
     ['another order', `${salt},${nonce},i=4096`, 'node_protocol'],
     ['an extension that we must know', `m=x,${iterations(4096)}`, 'node_protocol'],
