@@ -175,9 +175,6 @@ function openMembers(parts: WorkersParts) {
     crashes++
     againMs = nowMs + backoffMs()
   }
-  const open = async () => {
-    await start().opened.promise
-  }
   const again = () => {
     if (closing) return
     // As long as one of them works, the others are tried again and again.
@@ -188,7 +185,8 @@ function openMembers(parts: WorkersParts) {
     }
     setTimeout(() => {
       if (closing) return
-      open().catch((thrown: unknown) => {
+      const opened = async () => await start().opened.promise
+      opened().catch((thrown: unknown) => {
         crashed(0)
         parts.log.error(asFailure(thrown).message)
         again()

@@ -71,7 +71,7 @@ describe('a gate of two workers', () => {
     expect(events.every(({ Result }) => Result === 'granted')).toBe(true)
   })
 
-  it('takes a cancel by either of them', async () => {
+  it('takes a cancel by either of them', { timeout: 60_000 }, async () => {
     const gate = await open()
     for (const { client, key } of (await onEachWorker(gate, clients, WORKERS)).values())
       for (let round = 0; round < 4; round++) {
