@@ -13,6 +13,7 @@ import type { Link } from './peers/processes.ts'
 import { workerOf } from './sql/cancel_keys.ts'
 import type { AuditEvent } from './telemetry/events.ts'
 import type { Logger } from './telemetry/log.ts'
+import { openPoolSizes, type PoolSizes } from './telemetry/pool_sizes.ts'
 
 export interface WorkersParts {
   start(): Link<ToWorker, ToPrimary>
@@ -53,6 +54,7 @@ interface Member {
   /** What of its metrics has no end yet. */
   connections: number
   sessions: number
+  pools: PoolSizes
 }
 
 const NUMBERS = 4_096
@@ -182,6 +184,7 @@ function newMember(number: number, { start, elapsed }: WorkersParts): Member {
     gone: Promise.withResolvers(),
     connections: 0,
     sessions: 0,
+    pools: openPoolSizes(),
   }
   const late = setTimeout(() => member.link.kill(), OPEN_MS)
   // Who waits for it hears why it failed; nobody has to.
@@ -280,6 +283,7 @@ function count(member: Member, metric: Metric, parts: WorkersParts): void {
   if (metric.name === 'connection_closed') member.connections--
   if (metric.name === 'session_opened') member.sessions++
   if (metric.name === 'session_closed') member.sessions--
+  if (metric.name === 'pool_size') member.pools.note(metric)
   parts.metric(metric)
 }
 
@@ -287,6 +291,7 @@ function count(member: Member, metric: Metric, parts: WorkersParts): void {
 function settle(member: Member, { metric }: WorkersParts): void {
   if (member.state === 'starting') return
   metric({ name: 'worker_ended', how: member.state === 'open' ? 'lost' : 'retired' })
+  for (const size of member.pools.endAll()) metric(size)
   const lost = { name: 'session_closed', by: 'gate', failure: 'worker_lost' } as const
   for (; member.sessions > 0; member.sessions--) metric(lost)
   for (; member.connections > 0; member.connections--) metric({ name: 'connection_closed' })

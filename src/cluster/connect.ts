@@ -11,6 +11,8 @@ import { dial, LATE } from './dial.ts'
 import { forwarding } from './forward.ts'
 import type { Node } from './node.ts'
 import type { Nodes } from './nodes.ts'
+import type { Pool } from './pool.ts'
+import type { Pooled } from './pool_session.ts'
 import { type Answers, NodeRefused, type Opening, signIn } from './sign_in.ts'
 
 /** What the client's startup packet said beyond user and database; its own switches are cut. */
@@ -34,21 +36,30 @@ export interface SignedIn {
 
 export interface NodeSession extends SignedIn {
   node: Node
+  /** It was another client's before, and nothing of that is left but what docs/pool.md says. */
+  warm: boolean
+  /** In the place of closing the leg, where a pool may take it back. */
+  keep: Pooled['keep']
   /** The session is over: the node has one less. */
   release(): void
 }
 
 /**
  * The nodes are tried, best first, until one takes the session.
- * @throws Failure `node_unreachable`, `node_signin_failed`, `node_protocol`, `node_refused`, `role_refused`
+ * @param pool - where a granted session may be one that is there already.
+ * @throws Failure `node_unreachable`, `node_signin_failed`, `node_protocol`, `node_refused`, `role_refused`, `pool_timeout`
  */
 export async function connect(
   grant: Grant | PassedOn,
   nodes: Nodes,
   parameters: SessionParameters,
   signal: AbortSignal,
+  pool?: Pool,
 ): Promise<NodeSession> {
-  const attempt = (node: Node, ms: number) => connectTo(grant, node, parameters, signal, ms)
+  const attempt = async (node: Node, ms: number): Promise<Pooled> =>
+    pool === undefined || 'answers' in grant
+      ? { ...(await connectTo(grant, node, parameters, signal, ms)), warm: false, keep: undefined }
+      : await pool.take(grant, node, parameters, signal, ms)
   const { value, node, release } = await nodes.reach(attempt, signal)
   return { ...value, node, release }
 }
@@ -65,7 +76,7 @@ export async function connectTo(
   signal: AbortSignal,
   ms?: number,
 ): Promise<SignedIn> {
-  const opening = startup(grant, node, parameters)
+  const opening = startupParameters(grant, node, parameters)
   const answers = 'answers' in grant ? grant.answers : answersOf(grant, node)
   const late = new AbortController()
   const timer = ms === undefined ? undefined : setTimeout(() => late.abort(STALLED), ms)
@@ -104,7 +115,12 @@ function answersOf({ role, token }: Grant, { secrets }: Node): Answers {
   return token === undefined ? {} : forwarding(token)
 }
 
-function startup(grant: Passage, node: Node, parameters: SessionParameters): Map<string, string> {
+/** What the node is sent, in this order. @throws Failure `parameter_not_allowed`, `invalid_startup` */
+export function startupParameters(
+  grant: Passage,
+  node: Node,
+  parameters: SessionParameters,
+): Map<string, string> {
   const all = new Map([
     ['user', grant.role],
     ['database', grant.database],

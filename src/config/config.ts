@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto'
 import type { SignIn } from '../cluster/node.ts'
 import type { NodesPlan } from '../cluster/nodes.ts'
+import type { PoolPlan } from '../cluster/pool.ts'
 import { Failure } from '../failure.ts'
 import type { Trust } from '../identity/trust.ts'
 import type { Issuers } from '../issuers/issuers.ts'
@@ -18,6 +19,7 @@ import { type ListenerTls, readListenerTls } from './listener_tls.ts'
 import { check } from './mistakes.ts'
 import { type Networks, openNetworks } from './networks.ts'
 import { type Reading, readNodes } from './nodes.ts'
+import { poolPlan } from './pool_settings.ts'
 import { readableSections, type Sections } from './readable.ts'
 import * as schema from './schema.ts'
 import { noteOutside, type Source } from './source.ts'
@@ -82,6 +84,8 @@ export interface ClusterConfig {
   /** Another one where anything of this would be: of its section, or of a file that it names. */
   fingerprint: string
   atExpiry: AtExpiry
+  /** How node sessions are kept for the next client, where they are. */
+  pool: PoolPlan | undefined
 }
 
 export interface ListenerConfig {
@@ -190,6 +194,7 @@ function readClusters(
       provisioning: section[PROVISIONING],
       nonJwtLogins: section.non_jwt_logins,
       atExpiry: { end: section.session.end_at_token_expiry, graceMs: section.session.grace },
+      pool: poolPlan(section.pool),
       fingerprint: print.done(),
     }
   })

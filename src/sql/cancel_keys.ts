@@ -16,6 +16,8 @@ const WORKERS_MAX = 0xfff
 export interface CancelTarget {
   node: Node
   key: Buffer
+  /** Somebody had the key found: the node may act on it late, whatever the session does by then. */
+  wanted: boolean
 }
 
 export interface CancelKeys {
@@ -47,7 +49,9 @@ export function openCancelKeys(worker: number): CancelKeys {
     find(key) {
       const session = sessions.get(digest(key))
       if (session === undefined || session.key.length !== key.length) return undefined
-      return timingSafeEqual(session.key, key) ? session.target : undefined
+      if (!timingSafeEqual(session.key, key)) return undefined
+      session.target.wanted = true
+      return session.target
     },
     isOurs: (key) => workerOf(key) === worker,
   }
