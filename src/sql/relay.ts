@@ -8,6 +8,7 @@ import type { Leg, Side } from '../leg.ts'
 import { Headers } from '../wire/headers.ts'
 import { terminate } from '../wire/node_messages.ts'
 import { Phase, type State, sessionPhase } from '../wire/phase.ts'
+import { Flow } from './flow.ts'
 
 /** How a session came to its end. */
 export interface Ended {
@@ -138,8 +139,9 @@ export class Relay {
     }
     if (!this.#read('client', this.#fromClient, bytes)) return false
     this.bytes.toNode += bytes.length
+    this.#toClient.otherSpoke()
     const kept = this.#toNode.write(bytes)
-    if (this.#phase.owed > OWED_MAX) this.#toNode.hold('owed')
+    if (this.#phase.owed > OWED_MAX) this.#toNode.holdForAnswers()
     this.#lookForQuiet()
     return kept
   }
@@ -151,7 +153,8 @@ export class Relay {
     }
     if (!this.#read('node', this.#fromNode, bytes)) return false
     this.bytes.toClient += bytes.length
-    if (this.#phase.owed < OWED_MAX / 2) this.#toNode.release('owed')
+    this.#toNode.otherSpoke()
+    if (this.#phase.owed < OWED_MAX / 2) this.#toNode.answered()
     const kept = this.#notices.length === 0 ? this.#toClient.write(bytes) : this.#withNotices(bytes)
     this.#lookForQuiet()
     return kept
@@ -231,43 +234,4 @@ export class Relay {
 /** A Terminate, whole and alone, as clients send it. One that comes otherwise ends the node's session. */
 function isTerminate(bytes: Buffer): boolean {
   return bytes.length === terminate.length && terminate.equals(bytes)
-}
-
-/** One direction: writes to a leg, and stops the other one's reading while that is too much. */
-class Flow {
-  readonly #from: Leg
-  readonly #to: Leg
-  #full = false
-  #owed = false
-  readonly #onDrain = () => this.release('full')
-
-  constructor(from: Leg, to: Leg) {
-    this.#from = from
-    this.#to = to
-    to.socket.on('drain', this.#onDrain)
-  }
-
-  /** It is over: the legs may be somebody else's. */
-  close(): void {
-    this.#to.socket.off('drain', this.#onDrain)
-  }
-
-  /** @returns whether the chunk's memory is still needed: the socket hasn't taken it yet. */
-  write(bytes: Buffer): boolean {
-    if (!this.#to.socket.write(bytes)) this.hold('full')
-    return this.#to.socket.writableLength > 0
-  }
-
-  hold(why: 'full' | 'owed'): void {
-    if (!this.#full && !this.#owed) this.#from.socket.pause()
-    if (why === 'full') this.#full = true
-    else this.#owed = true
-  }
-
-  release(why: 'full' | 'owed'): void {
-    if (!this.#full && !this.#owed) return
-    if (why === 'full') this.#full = false
-    else this.#owed = false
-    if (!this.#full && !this.#owed) this.#from.socket.resume()
-  }
 }
