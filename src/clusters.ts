@@ -5,6 +5,7 @@
  */
 import { openManagement } from './cluster/management.ts'
 import { openWatchedNodes, type Watchers } from './cluster/watched_nodes.ts'
+import { openWatchedPool } from './cluster/watched_pool.ts'
 import type { ClusterConfig, Config } from './config/config.ts'
 import type { Issuers } from './issuers/issuers.ts'
 import { openEnrolment } from './sql/enrol.ts'
@@ -14,6 +15,8 @@ import type { Cluster } from './sql/session.ts'
 export interface Clusters {
   open(): ReadonlyMap<string, OpenCluster>
   renew(next: Config): void
+  /** No session is kept for another client from now on. */
+  stopKeeping(): void
   close(): void
 }
 
@@ -41,6 +44,9 @@ export function openClusters(config: Config, parts: ClustersParts): Clusters {
       for (const [name, cluster] of before)
         if (open.get(name) !== cluster) cluster.retire(open.get(name)?.issuers)
     },
+    stopKeeping(): void {
+      for (const { pool } of open.values()) pool?.close()
+    },
     close(): void {
       for (const cluster of open.values()) cluster.retire()
     },
@@ -64,23 +70,32 @@ function openCluster(
   passages: Passages = openPassages(parts.workers),
 ): OpenCluster {
   const { issuers } = config
-  const nodes = openWatchedNodes(config, parts)
+  const nodes = openWatchedNodes(config, { ...parts, left: (node) => pool?.forget(node) })
+  const pool = openWatchedPool(config, nodes, parts)
   const management = config.management && openManagement(nodes, config.management)
   return {
     ...config,
     passages,
     nodes,
+    pool,
     ...openEnrolment(config, management, parts.now),
-    ...openUse((kept) => {
-      for (const [name, issuer] of issuers) if (kept?.get(name) !== issuer) issuer.close()
-      management?.close()
-      nodes.close()
-    }),
+    ...openUse(
+      () => pool?.close(),
+      (kept) => {
+        for (const [name, issuer] of issuers) if (kept?.get(name) !== issuer) issuer.close()
+        management?.close()
+        nodes.close()
+      },
+    ),
   }
 }
 
-/** Who is using it, and its end after the last of them. */
+/**
+ * Who is using it, and its end after the last of them.
+ * @param leave - what isn't needed any more as soon as another cluster has taken its place.
+ */
 function openUse(
+  leave: () => void,
   close: (kept: Issuers | undefined) => void,
 ): Pick<OpenCluster, 'during' | 'retire'> {
   let logins = 0
@@ -101,6 +116,7 @@ function openUse(
       }
     },
     retire(kept) {
+      leave()
       retired = () => close(kept)
       settle()
     },

@@ -226,6 +226,15 @@ export const FAILURES = {
     say: 'too many connections for role "{user}"',
   },
 
+  /** All sessions that the pool may have there are somebody's, and stayed so. */
+  pool_timeout: {
+    ...authorization,
+    sqlstate: '53300',
+    level: 'warn',
+    say: 'timed out waiting for a database connection',
+    hint: 'try again, or close connections that nobody uses',
+  },
+
   // The node.
   node_unreachable: {
     ...node,

@@ -1,7 +1,8 @@
 /**
  * A leg of a session: a socket that speaks in messages while somebody signs in (`packet`,
- * `message`), and then only in chunks (`flow`). It is the one place where bytes, time and TLS meet.
- * Rule: every wait names its bound; the deadline is the signal that the leg was made with.
+ * `message`), and then only in chunks (`flow`), until somebody wants messages again (`speak`). It is the
+ * one place where bytes, time and TLS meet.
+ * Rule: every wait names its bound; the deadline is the signal that the leg was last given.
  */
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
@@ -54,7 +55,7 @@ export class Leg {
   #sink: Sink | undefined
   #closing = false
   #handshaking = false
-  readonly #signal: AbortSignal
+  #signal: AbortSignal
   readonly #expire = () => this.#settle(this.#signal.reason)
 
   constructor(socket: Socket, side: Side, signal: AbortSignal) {
@@ -160,6 +161,14 @@ export class Leg {
     if (ended === undefined) return
     if (broken) sink.broken(ended)
     else sink.end()
+  }
+
+  /** Back to messages, within another deadline: between two of them, and from the very next byte on. */
+  speak(signal: AbortSignal): void {
+    this.#signal.removeEventListener('abort', this.#expire)
+    this.#signal = signal
+    signal.addEventListener('abort', this.#expire, { once: true })
+    this.#sink = undefined
   }
 
   /** Our last words, then the end. Reads on for a moment: a reset would take the words back. */

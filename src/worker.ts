@@ -65,6 +65,14 @@ export async function openWorker(config: Config, parts: WorkerParts): Promise<Wo
   })
   return {
     ...door,
+    async retire() {
+      clusters.stopKeeping()
+      await door.retire()
+    },
+    async drain(why) {
+      clusters.stopKeeping()
+      await door.drain(why)
+    },
     renew(next) {
       clusters.renew(next)
       door.renew(next)

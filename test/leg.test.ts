@@ -499,6 +499,48 @@ describe('the flow', () => {
   })
 })
 
+describe('messages again', () => {
+  test('come whole to who asks, from the next byte on, within another deadline', async () => {
+    const { leg, peer, abort } = await openPair('node')
+    const { sink, told } = recorder()
+    leg.flow(sink)
+    peer.write('to the sink')
+    await soon(told).toEqual(['to the sink'])
+    const late = new AbortController()
+    leg.speak(late.signal)
+    abort.abort(new Error('of another time'))
+    peer.write(message('C', 'to who asks'))
+    expect((await leg.message(LIMIT)).body.toString()).toBe('to who asks')
+    const never = leg.message(LIMIT)
+    late.abort(new Error('late'))
+    await expect(never).rejects.toThrow('late')
+    for (const signal of [abort.signal, late.signal])
+      expect(getEventListeners(signal, 'abort').length).toBeLessThanOrEqual(1)
+  })
+
+  test('and then chunks again, first what nobody asked for', async () => {
+    const { leg, peer } = await openPair('node')
+    leg.flow(recorder().sink)
+    leg.speak(new AbortController().signal)
+    const all = Buffer.concat([message('C', 'asked'), message('A', 'not asked')])
+    peer.write(all)
+    await leg.message(LIMIT)
+    const { sink, told } = recorder()
+    leg.flow(sink)
+    await soon(told).toEqual([message('A', 'not asked').toString('latin1')])
+  })
+
+  test('or the end that came meanwhile', async () => {
+    const { leg, peer } = await openPair('node')
+    const { sink, told } = recorder()
+    leg.flow(sink)
+    peer.end()
+    await soon(told).toEqual(['end'])
+    leg.speak(new AbortController().signal)
+    expect(await rejection(leg.message(LIMIT))).toBe('node: the node closed the connection')
+  })
+})
+
 describe('the last words', () => {
   const WORDS = Buffer.from('the last words')
 

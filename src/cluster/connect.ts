@@ -11,6 +11,8 @@ import { dial, LATE } from './dial.ts'
 import { forwarding } from './forward.ts'
 import type { Node } from './node.ts'
 import type { Nodes } from './nodes.ts'
+import type { Pool } from './pool.ts'
+import type { Pooled } from './pool_session.ts'
 import { type Answers, NodeRefused, type Opening, signIn } from './sign_in.ts'
 
 /** What the client's startup packet said beyond user and database; its own switches are cut. */
@@ -45,23 +47,32 @@ export interface SignedIn {
 
 export interface NodeSession extends SignedIn {
   node: Node
+  /** It was another client's before, and nothing of that is left but what docs/pool.md says. */
+  warm: boolean
+  /** In the place of closing the leg, where a pool may take it back. */
+  keep: Pooled['keep']
   /** The session is over: the node has one less. */
   release(): void
 }
 
 /**
  * The nodes are tried, best first, until one takes the session.
- * @throws Failure `node_unreachable`, `node_signin_failed`, `node_protocol`, `node_refused`, `role_refused`
+ * @param pool - where a granted session may be one that is there already.
+ * @throws Failure `node_unreachable`, `node_signin_failed`, `node_protocol`, `node_refused`, `role_refused`, `pool_timeout`
  */
 export async function connect(
   grant: Grant | PassedOn,
   nodes: Nodes,
   parameters: SessionParameters,
   signal: AbortSignal,
+  pool?: Pool,
 ): Promise<NodeSession> {
-  const attempt = async (node: Node, ms: number) => {
+  const attempt = async (node: Node, ms: number): Promise<Pooled> => {
+    if (pool !== undefined && !('answers' in grant))
+      return await pool.take(grant, node, parameters, signal, ms)
     try {
-      return await connectTo(grant, node, parameters, signal, ms)
+      const session = await connectTo(grant, node, parameters, signal, ms)
+      return { ...session, warm: false, keep: undefined }
     } catch (cause) {
       throw wasAsked(grant) ? new AfterAsking('the client was asked', { cause }) : cause
     }
@@ -90,7 +101,7 @@ export async function connectTo(
   signal: AbortSignal,
   ms?: number,
 ): Promise<SignedIn> {
-  const opening = startup(grant, node, parameters)
+  const opening = startupParameters(grant, node, parameters)
   const late = new AbortController()
   // A client that takes its time is no fault of the node's.
   const stall = () => wasAsked(grant) || late.abort(STALLED)
@@ -129,7 +140,12 @@ function answersOf({ role, token }: Grant, { secrets }: Node, stop: AbortSignal)
   return token === undefined ? {} : forwarding(token)
 }
 
-function startup(grant: Passage, node: Node, parameters: SessionParameters): Map<string, string> {
+/** What the node is sent, in this order. @throws Failure `parameter_not_allowed`, `invalid_startup` */
+export function startupParameters(
+  grant: Passage,
+  node: Node,
+  parameters: SessionParameters,
+): Map<string, string> {
   const all = new Map([
     ['user', grant.role],
     ['database', grant.database],

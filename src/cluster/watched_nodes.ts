@@ -21,11 +21,13 @@ export interface Watchers {
   count(metric: Metric): void
   /** Milliseconds on a clock that is never set. */
   elapsed(): number
+  /** Sessions go to this node no more, or not now. */
+  left?(node: string): void
 }
 
 export function openWatchedNodes(
   { name: cluster, nodes, signIn, management }: Watched,
-  { log, count, elapsed }: Watchers,
+  { log, count, elapsed, left }: Watchers,
 ): Nodes {
   // By `forward` only a user's token signs in.
   const role = signIn === 'forward' ? undefined : management?.role
@@ -38,6 +40,7 @@ export function openWatchedNodes(
         return
       case 'state': {
         const { node, before, state, why } = event
+        if (state !== 'up') left?.(node)
         count({ name: 'node_state', cluster, node, before, state })
         const level = state === 'down' || state === 'draining' ? 'warn' : 'info'
         log[level]({ cluster, node }, `the node is ${state}${why === '' ? '' : `: ${why}`}`)
@@ -45,6 +48,7 @@ export function openWatchedNodes(
       }
       case 'gone': {
         const { node, before, why } = event
+        left?.(node)
         count({ name: 'node_state', cluster, node, before, state: 'gone' })
         log.debug({ cluster, node }, `no node to go to any more: ${why}`)
         return

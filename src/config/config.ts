@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto'
 import type { SignIn } from '../cluster/node.ts'
 import type { NodesPlan } from '../cluster/nodes.ts'
+import type { PoolPlan } from '../cluster/pool.ts'
 import { Failure } from '../failure.ts'
 import type { Trust } from '../identity/trust.ts'
 import type { Issuers } from '../issuers/issuers.ts'
@@ -19,6 +20,7 @@ import { check } from './mistakes.ts'
 import { type Networks, openNetworks } from './networks.ts'
 import { type Reading, readNodes } from './nodes.ts'
 import { type PeersConfig, readPeers } from './peers.ts'
+import { poolPlan } from './pool_settings.ts'
 import { readableSections, type Sections } from './readable.ts'
 import * as schema from './schema.ts'
 import { noteOutside, type Source } from './source.ts'
@@ -85,6 +87,8 @@ export interface ClusterConfig {
   /** Another one where anything of this would be: of its section, or of a file that it names. */
   fingerprint: string
   atExpiry: AtExpiry
+  /** How node sessions are kept for the next client, where they are. */
+  pool: PoolPlan | undefined
 }
 
 export interface ListenerConfig {
@@ -195,6 +199,7 @@ function readClusters(
       provisioning: section[PROVISIONING],
       nonJwtLogins: section.non_jwt_logins,
       atExpiry: { end: section.session.end_at_token_expiry, graceMs: section.session.grace },
+      pool: poolPlan(section.pool),
       fingerprint: print.done(),
     }
   })

@@ -10,6 +10,7 @@ import { check, passOn } from './mistakes.ts'
 import { network } from './networks.ts'
 import { addressOf, checkNodes, healthKeys, type NodeSection, nodeKeys } from './node_settings.ts'
 import { peers } from './peer_settings.ts'
+import { checkPool, poolKeys } from './pool_settings.ts'
 import { type Complain, checkTrust, trustKeys } from './trust_settings.ts'
 import {
   duration,
@@ -34,6 +35,7 @@ const COMPARED = [
   'management',
   'target',
   'prefer',
+  'pool',
   ...Object.keys(loginKeys),
   ...Object.keys(trustKeys),
 ]
@@ -90,6 +92,7 @@ export const clusterKeys = z.strictObject({
     end_at_token_expiry: z.enum(['never', 'when_idle', 'always']).default('never'),
     grace: duration.default(60_000),
   }),
+  pool: section(poolKeys),
   allow_roles: strings.default([]),
   replication_roles: strings.default([]),
   ...trustKeys,
@@ -195,6 +198,7 @@ function checkCluster(section: z.output<typeof cluster>, context: z.RefinementCt
     return { unix: 'path' in addressOf(node), tls: node.tls !== undefined }
   })
   checkLogins(section, reached, complain)
+  checkPool(section, complain)
   checkTrust(section, complain)
 }
 

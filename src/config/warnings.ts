@@ -13,6 +13,7 @@ import {
   warnOfListenerCertificate,
   warnOfTrusted,
 } from './warnings_certificates.ts'
+import { warnOfPool } from './warnings_pool.ts'
 import { warnOfGroups } from './warnings_roles.ts'
 import { warnOfTrust, warnOfWaiting } from './warnings_trust.ts'
 
@@ -40,6 +41,7 @@ export function warningsOf(
     warnOfTrust(['clusters', name], section, document, warn)
     warnOfGroups(['clusters', name], section, warn)
     warnOfWaiting(['clusters', name], section, file.limits.authentication_timeout, warn)
+    warnOfPool(['clusters', name], section, file.limits.authentication_timeout, warn)
   }
   if (file.peers !== undefined)
     warnOfAuthority(

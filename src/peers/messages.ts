@@ -83,6 +83,9 @@ export type Metric =
   | { name: 'connection_refused' }
   | NodeState
   | { name: 'node_failed'; cluster: string; node: string }
+  | { name: 'pool_taken'; cluster: string; how: 'warm' | 'new' }
+  | { name: 'pool_closed'; cluster: string; why: string }
+  | { name: 'pool_size'; cluster: string; of: 'idle' | 'waiting'; change: number }
   | { name: 'relayed'; direction: 'to_client' | 'to_node'; bytes: number }
   | { name: 'worker_opened' }
   | { name: 'worker_ended'; how: 'retired' | 'lost' }

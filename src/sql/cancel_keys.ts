@@ -17,6 +17,8 @@ const WORKERS_MAX = 0xfff
 export interface CancelTarget {
   node: Node
   key: Buffer
+  /** Somebody had the key found: the node may act on it late, whatever the session does by then. */
+  wanted: boolean
 }
 
 export interface CancelKeys {
@@ -65,7 +67,9 @@ export function openCancelKeys(worker: number): CancelKeys {
       if (!timingSafeEqual(session.key, key)) return undefined
       // 276 bits are nobody's guess, and a client may have more than one address.
       const isShort = key.length === KEY_BYTES
-      return isShort && session.from !== from ? undefined : session.target
+      if (isShort && session.from !== from) return undefined
+      session.target.wanted = true
+      return session.target
     },
   }
 }

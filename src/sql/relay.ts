@@ -6,7 +6,9 @@
 import { asFailure, Failure } from '../failure.ts'
 import type { Leg, Side } from '../leg.ts'
 import { Headers } from '../wire/headers.ts'
+import { terminate } from '../wire/node_messages.ts'
 import { Phase, type State, sessionPhase } from '../wire/phase.ts'
+import { Flow } from './flow.ts'
 
 /** How a session came to its end. */
 export interface Ended {
@@ -20,12 +22,14 @@ export interface Ended {
   explained: boolean
 }
 
+const CLIENT_CLOSED = 'the client closed the connection'
 /** How far a pipelining client may be ahead (see `Phase.owed`); beyond it the client waits. */
 const OWED_MAX = 16_384
 /** A session that a client has half closed and that carries nothing for this long is over. */
 const HALF_CLOSED_SILENCE_MS = 60_000
 
 const ERROR_RESPONSE = 'E'.charCodeAt(0)
+const PARAMETER_STATUS = 'S'.charCodeAt(0)
 const TERMINATE = 'X'.charCodeAt(0)
 
 /** Opened when both legs are signed in; it takes them over until `ended`. */
@@ -39,6 +43,9 @@ export class Relay {
   readonly #toClient: Flow
   readonly #node: Leg
   readonly #end: (ended: Ended) => void
+  readonly #keepNode: boolean
+  #leftQuiet = false
+  #parametersTold = false
   #over = false
   #terminated = false
   #lastFromNode = 0
@@ -47,11 +54,13 @@ export class Relay {
   #silence: NodeJS.Timeout | undefined
   #idle: NodeJS.Timeout | undefined
 
-  constructor(client: Leg, node: Leg) {
+  /** @param keepNode - a client that leaves quietly doesn't end the node's session: it may be another's. */
+  constructor(client: Leg, node: Leg, keepNode = false) {
     const { promise, resolve } = Promise.withResolvers<Ended>()
     this.ended = promise
     this.#end = resolve
     this.#node = node
+    this.#keepNode = keepNode
     this.#toNode = new Flow(client, node)
     this.#toClient = new Flow(node, client)
     this.#fromClient = new Headers('client', {
@@ -63,13 +72,14 @@ export class Relay {
     this.#fromNode = new Headers('node', {
       header: (type, status) => {
         this.#lastFromNode = type
+        this.#parametersTold ||= type === PARAMETER_STATUS
         this.#phase.fromNode(type, status)
       },
     })
     client.flow({
       chunk: (bytes) => this.#clientSays(bytes),
       end: () => this.#clientLeaves(),
-      broken: (how) => this.#finish('client', how.message),
+      broken: (how) => this.#clientIsGone(how.message),
     })
     node.flow({
       chunk: (bytes) => this.#nodeSays(bytes),
@@ -80,6 +90,16 @@ export class Relay {
 
   get phase(): State | 'mid-message' {
     return sessionPhase(this.#phase, this.#fromClient, this.#fromNode)
+  }
+
+  /** The client left while nothing was under way, and nothing was heard of the node since. */
+  get leftQuiet(): boolean {
+    return this.#leftQuiet
+  }
+
+  /** A ParameterStatus passed by. */
+  get parametersTold(): boolean {
+    return this.#parametersTold
   }
 
   /** Puts a NoticeResponse between the node's messages, at the next place where one may stand. */
@@ -112,18 +132,29 @@ export class Relay {
   }
 
   #clientSays(bytes: Buffer): boolean {
-    if (this.#over || !this.#read('client', this.#fromClient, bytes)) return false
+    if (this.#over) return false
+    if (this.#keepNode && isTerminate(bytes) && this.phase === 'quiet') {
+      this.#clientIsGone(CLIENT_CLOSED)
+      return false
+    }
+    if (!this.#read('client', this.#fromClient, bytes)) return false
     this.bytes.toNode += bytes.length
+    this.#toClient.otherSpoke()
     const kept = this.#toNode.write(bytes)
-    if (this.#phase.owed > OWED_MAX) this.#toNode.hold('owed')
+    if (this.#phase.owed > OWED_MAX) this.#toNode.holdForAnswers()
     this.#lookForQuiet()
     return kept
   }
 
   #nodeSays(bytes: Buffer): boolean {
-    if (this.#over || !this.#read('node', this.#fromNode, bytes)) return false
+    if (this.#over) {
+      this.#leftQuiet = false
+      return false
+    }
+    if (!this.#read('node', this.#fromNode, bytes)) return false
     this.bytes.toClient += bytes.length
-    if (this.#phase.owed < OWED_MAX / 2) this.#toNode.release('owed')
+    this.#toNode.otherSpoke()
+    if (this.#phase.owed < OWED_MAX / 2) this.#toNode.answered()
     const kept = this.#notices.length === 0 ? this.#toClient.write(bytes) : this.#withNotices(bytes)
     this.#lookForQuiet()
     return kept
@@ -160,15 +191,26 @@ export class Relay {
   /** The client may still read: the node answers what it was asked, then closes. */
   #clientLeaves(): void {
     if (this.#over) return
+    if (this.#keepNode && this.phase === 'quiet') {
+      this.#clientIsGone(CLIENT_CLOSED)
+      return
+    }
     this.#node.socket.end()
     const how = 'the client closed its side, and the node fell silent'
     this.#silence = setTimeout(() => this.#finish('client', how), HALF_CLOSED_SILENCE_MS)
   }
 
+  #clientIsGone(how: string): void {
+    if (this.#over) return
+    this.#leftQuiet = this.#keepNode && this.phase === 'quiet'
+    this.#finish('client', how)
+  }
+
   /** Because it was asked to, or by itself. */
   #nodeLeaves(how: string): void {
+    this.#leftQuiet = false
     const asked = this.#terminated || this.#silence !== undefined
-    if (asked) this.#finish('client', 'the client closed the connection')
+    if (asked) this.#finish('client', CLIENT_CLOSED)
     else this.#finish('node', how, new Failure('node_lost', { log: how }))
   }
 
@@ -182,40 +224,14 @@ export class Relay {
     this.#over = true
     clearTimeout(this.#silence)
     clearTimeout(this.#idle)
+    this.#toNode.close()
+    this.#toClient.close()
     const explained = this.#lastFromNode === ERROR_RESPONSE
     this.#end({ by, how, why, atBoundary: this.#fromNode.atBoundary, explained })
   }
 }
 
-/** One direction: writes to a leg, and stops the other one's reading while that is too much. */
-class Flow {
-  readonly #from: Leg
-  readonly #to: Leg
-  #full = false
-  #owed = false
-
-  constructor(from: Leg, to: Leg) {
-    this.#from = from
-    this.#to = to
-    to.socket.on('drain', () => this.release('full'))
-  }
-
-  /** @returns whether the chunk's memory is still needed: the socket hasn't taken it yet. */
-  write(bytes: Buffer): boolean {
-    if (!this.#to.socket.write(bytes)) this.hold('full')
-    return this.#to.socket.writableLength > 0
-  }
-
-  hold(why: 'full' | 'owed'): void {
-    if (!this.#full && !this.#owed) this.#from.socket.pause()
-    if (why === 'full') this.#full = true
-    else this.#owed = true
-  }
-
-  release(why: 'full' | 'owed'): void {
-    if (!this.#full && !this.#owed) return
-    if (why === 'full') this.#full = false
-    else this.#owed = false
-    if (!this.#full && !this.#owed) this.#from.socket.resume()
-  }
+/** A Terminate, whole and alone, as clients send it. One that comes otherwise ends the node's session. */
+function isTerminate(bytes: Buffer): boolean {
+  return bytes.length === terminate.length && terminate.equals(bytes)
 }

@@ -142,7 +142,7 @@ export class Report {
   }
 
   /** Written before it is counted: a session that can't be written down was none. */
-  async opened(node: { name: string }): Promise<void> {
+  async opened(node: { name: string }, warm: boolean): Promise<void> {
     this.#node = node.name
     this.#openedMs = this.#observers.now()
     const Duration = this.#openedMs - this.#startedMs
@@ -152,6 +152,7 @@ export class Report {
         EventType: 'client_authentication_ok',
         ...this.#identity,
         Node,
+        NodeSession: warm ? 'warm' : 'new',
         Duration,
       })
     this.#count({ name: 'login', result: 'ok', seconds: Duration / 1000 })

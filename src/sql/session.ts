@@ -7,6 +7,8 @@ import type { Socket } from 'node:net'
 import { connect, type NodeSession } from '../cluster/connect.ts'
 import type { SignIn } from '../cluster/node.ts'
 import type { Nodes } from '../cluster/nodes.ts'
+import type { Pool } from '../cluster/pool.ts'
+import type { LeftQuiet } from '../cluster/pool_session.ts'
 import type { AtExpiry, Limits } from '../config/config.ts'
 import { asFailure, Failure } from '../failure.ts'
 import { Leg, LegEnded } from '../leg.ts'
@@ -42,6 +44,8 @@ export interface Cluster extends Way, Enrolment, Withholding {
   nonJwtLogins: NonJwtLogins
   passages: Passages
   nodes: Nodes
+  /** Where sessions are kept for the next client. */
+  pool: Pool | undefined
   /** What becomes of its sessions when their tokens expire. */
   atExpiry: AtExpiry
   /** What a login needs of it stays open until it has ended. */
@@ -150,7 +154,7 @@ async function admit(
   const parameters = { ...asked, remoteAddress: report.remoteAddress }
   // The token dies here, unless the node is to judge it again.
   const leave = cluster.signIn === 'forward' ? { ...grant, token } : grant
-  const session = await connect(leave, cluster.nodes, parameters, signal)
+  const session = await connect(leave, cluster.nodes, parameters, signal, cluster.pool)
   return { ...session, untilMs: endOf(grant, cluster) }
 }
 
@@ -192,21 +196,22 @@ function endOf({ principal: { until } }: Grant, { trust }: Cluster): number | un
 /** The session itself, from the node's greeting to the end of either side. */
 async function attend(
   client: Leg,
-  { node, leg, opening, release, untilMs }: Admitted,
+  { node, leg, opening, warm, keep, release, untilMs }: Admitted,
   minor: number,
   report: Report,
   parts: LoginParts,
 ): Promise<void> {
   const { caller, cancelKeys, onStop, now, cluster, limits } = parts
-  const target = opening.cancelKey && { node, key: opening.cancelKey }
+  const target = opening.cancelKey && { node, key: opening.cancelKey, wanted: false }
   const cancel = target && cancelKeys.issue(target, addressOf(caller.peer), minor)
+  let left: LeftQuiet | undefined
   try {
     client.send(AUTHENTICATION_OK)
     client.send(opening.messages)
     if (cancel !== undefined) client.send(backendKeyData(cancel.key))
-    await report.opened(node)
+    await report.opened(node, warm)
     client.send(opening.readyForQuery)
-    const relay = new Relay(client, leg)
+    const relay = new Relay(client, leg, keep !== undefined)
     onStop((why, when) => (when === 'quiet' ? relay.stopAtQuiet(why) : relay.stop(why)))
     if (limits.idleTimeoutMs !== undefined)
       relay.stopWhenIdle(limits.idleTimeoutMs, new Failure('idle_timeout'))
@@ -218,9 +223,12 @@ async function attend(
     // The node would finish a statement whose client was told that it is over.
     const cancelled = cut && target !== undefined ? parts.cancelling.cut(target) : undefined
     await report.ended(ended, relay.bytes).finally(() => cancelled)
+    if (relay.leftQuiet)
+      left = { canceled: target?.wanted === true, parametersTold: relay.parametersTold }
   } finally {
     cancel?.revoke()
-    leg.close()
+    if (keep === undefined || left === undefined) leg.close()
+    else keep(left)
     release()
   }
 }

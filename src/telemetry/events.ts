@@ -80,7 +80,13 @@ export type RoleChange =
 export type Happening =
   | Decision
   | RoleChange
-  | ({ EventType: 'client_authentication_ok'; Node: string; Duration: number } & Identity)
+  | ({
+      EventType: 'client_authentication_ok'
+      Node: string
+      /** `warm`: another client of the same principal had it before. */
+      NodeSession: 'new' | 'warm'
+      Duration: number
+    } & Identity)
   | ({
       EventType: 'client_authentication_failed'
       Reason: Reason

@@ -22,6 +22,7 @@ export function openMetrics(version: string): Metrics {
     ...ofSessions(registry),
     ...ofTokens(registry),
     ...ofNodes(registry),
+    ...ofPools(registry),
   }
   new Gauge({
     name: 'postern_build_info',
@@ -205,6 +206,42 @@ function ofNodes(registry: Registry) {
     node_failed({ cluster, node }) {
       if (change(cluster, node, 0) > 0) failed.inc({ cluster, node })
     },
+  } satisfies Partial<Instruments>
+}
+
+/** Clusters with `pool.mode: session` alone have these. */
+function ofPools(registry: Registry) {
+  const registers = [registry]
+  const taken = new Counter({
+    name: 'postern_pool_sessions_total',
+    help: "Node sessions that clients got: 'new', or 'warm' from another client.",
+    labelNames: ['cluster', 'how'],
+    registers,
+  })
+  const closed = new Counter({
+    name: 'postern_pool_closed_total',
+    help: 'Node sessions that were closed where they might have been kept, by why.',
+    labelNames: ['cluster', 'why'],
+    registers,
+  })
+  const sizes = {
+    idle: new Gauge({
+      name: 'postern_pool_idle',
+      help: 'Node sessions that wait for a client now.',
+      labelNames: ['cluster'],
+      registers,
+    }),
+    waiting: new Gauge({
+      name: 'postern_pool_waiting',
+      help: 'Clients that wait for room on a node now.',
+      labelNames: ['cluster'],
+      registers,
+    }),
+  }
+  return {
+    pool_taken: ({ cluster, how }) => taken.inc({ cluster, how }),
+    pool_closed: ({ cluster, why }) => closed.inc({ cluster, why }),
+    pool_size: ({ cluster, of, change }) => sizes[of].inc({ cluster }, change),
   } satisfies Partial<Instruments>
 }
 

@@ -1,9 +1,10 @@
 /**
- * What a worker says has begun, and not yet that it has ended: connections, sessions, what it sees of
- * nodes. When the worker is lost, its primary ends them in the metrics and in the audit stream.
+ * What a worker says has begun, and not yet that it has ended: connections, sessions, what its pools
+ * hold, what it sees of nodes. When the worker is lost, its primary ends them in the metrics and in the audit stream.
  */
 import type { Metric, NodeState } from '../peers/messages.ts'
 import type { AuditEvent } from './events.ts'
+import { openPoolSizes } from './pool_sizes.ts'
 
 export interface Unended {
   readonly connections: number
@@ -19,6 +20,7 @@ type Begun = Extract<AuditEvent, { EventType: 'client_authentication_ok' }>
 export function openUnended(): Unended {
   const has = { connections: 0, sessions: 0 }
   const nodes = openNodes()
+  const pools = openPoolSizes()
   const begun = new Map<string, { event: Begun; atMs: number }>()
   return {
     get connections() {
@@ -30,6 +32,7 @@ export function openUnended(): Unended {
       if (metric.name === 'session_opened') has.sessions++
       if (metric.name === 'session_closed') has.sessions--
       if (metric.name === 'node_state') nodes.count(metric)
+      if (metric.name === 'pool_size') pools.note(metric)
     },
     line(event, atMs) {
       const { EventType, SessionID } = event
@@ -41,6 +44,7 @@ export function openUnended(): Unended {
       const lost: Metric = { name: 'session_closed', by: 'gate', failure: 'worker_lost' }
       const metrics = [
         ...nodes.endAll(),
+        ...pools.endAll(),
         ...Array<Metric>(has.sessions).fill(lost),
         ...Array<Metric>(has.connections).fill({ name: 'connection_closed' }),
       ]

@@ -4,7 +4,7 @@
  */
 import pg from 'pg'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { connectionsOf, startOf, wrongIn } from '../support/books.ts'
+import { connectionsOf, metricsOf, startOf, total, wrongIn } from '../support/books.ts'
 import { APPLICATION, CHURN_SQL, churn } from '../support/churn.ts'
 import { startServe } from '../support/serve.ts'
 import { sharedPostgres } from '../support/shared_postgres.ts'
@@ -23,12 +23,24 @@ afterAll(async () => {
   await admin.query('drop table churned')
 })
 
-it.each([1, 2])(
-  'nothing is left of them, with %i workers',
+/** So few that clients wait for each other, and kept for so short that none is left in the end. */
+const POOL = { mode: 'session', size: 10, idle_timeout: '500ms', max_age: '2s' }
+
+it.each([
+  { workers: 1, kept: 'none', pool: {} },
+  { workers: 2, kept: 'none', pool: {} },
+  { workers: 1, kept: 'some', pool: POOL },
+])(
+  'nothing is left of them, with $workers workers, $kept of their sessions kept',
   { timeout: 60_000 },
-  async (workers) => {
+  async ({ workers, pool }) => {
     const gate = await startServe(
-      { node, listener: { allow_plaintext: true }, limits: { handshake_timeout: '3s' } },
+      {
+        node,
+        cluster: { pool },
+        listener: { allow_plaintext: true },
+        limits: { handshake_timeout: '3s' },
+      },
       { workers },
     )
     const where = { pid: gate.child.pid ?? 0, opsPort: gate.opsPort }
@@ -40,6 +52,7 @@ it.each([1, 2])(
       await client.end()
     }
     await expect.poll(() => connectionsOf(gate.opsPort), { timeout: 5_000 }).toEqual([first, 0])
+    await expect.poll(() => pooled(gate.opsPort, 'idle'), { timeout: 5_000 }).toBe(0)
     const start = await startOf(where.pid, where.opsPort)
     const strangers = await makeKey('nobody')
     const done = await churn({
@@ -53,6 +66,10 @@ it.each([1, 2])(
     expect(done.troubles).toEqual([])
     await expect.poll(() => wrongIn(where, start, done), { timeout: 15_000 }).toEqual([])
     await expect.poll(sessions, { timeout: 5_000 }).toBe(0)
+    for (const gauge of ['idle', 'waiting'])
+      await expect.poll(() => pooled(gate.opsPort, gauge)).toBe(0)
+    const warm = await pooled(gate.opsPort, 'sessions_total', 'warm')
+    expect(warm > 0).toBe(pool === POOL)
     expect((await admin.query('select count(*)::int as n from churned')).rows).toEqual([{ n: 0 }])
     gate.child.kill('SIGTERM')
     const { code, stderr } = await gate.ended
@@ -60,6 +77,10 @@ it.each([1, 2])(
     expectNoToken(gate.minted, stderr, await gate.auditText())
   },
 )
+
+async function pooled(opsPort: number, name: string, labels = ''): Promise<number> {
+  return total(await metricsOf(opsPort), `postern_pool_${name}`, labels)
+}
 
 /** On the node. */
 async function sessions(): Promise<number> {

@@ -34,7 +34,7 @@ async function pair(): Promise<[Socket, Socket]> {
   return [outer, inner]
 }
 
-async function openRelay(): Promise<Ends> {
+async function openRelay(keepNode = false): Promise<Ends> {
   const { signal } = new AbortController()
   const [client, clientInner] = await pair()
   const [node, nodeInner] = await pair()
@@ -42,7 +42,7 @@ async function openRelay(): Promise<Ends> {
     client: new Leg(clientInner, 'client', signal),
     node: new Leg(nodeInner, 'node', signal),
   }
-  return { client, node, legs, relay: new Relay(legs.client, legs.node) }
+  return { client, node, legs, relay: new Relay(legs.client, legs.node, keepNode) }
 }
 
 const notice = message('N', 'SNOTICE\0Mhello\0\0')
@@ -104,6 +104,93 @@ describe('the end of a session', () => {
     client.on('data', (chunk: Buffer) => chunks.push(chunk))
     expect(await relay.ended).toMatchObject({ by: 'client' })
     await expect.poll(() => Buffer.concat(chunks).equals(answer)).toBe(true)
+  })
+})
+
+describe("a node's session that may be kept", () => {
+  const TERMINATE = message('X', '')
+  const answer = Buffer.concat([message('C', 'SELECT 0\0'), readyForQuery()])
+  const ask = async ({ client, node }: Ends, said = answer) => {
+    client.write(query('select 1'))
+    await once(node, 'data')
+    node.write(said)
+    await once(client, 'data')
+  }
+
+  it.each<[string, (client: Socket) => void]>([
+    ['says so', (client) => void client.write(TERMINATE)],
+    ['half closes', (client) => void client.end()],
+    ['is reset', (client) => void client.resetAndDestroy()],
+  ])('is left quiet by a client that %s: the node hears nothing of it', async (_name, leave) => {
+    const ends = await openRelay(true)
+    await ask(ends)
+    const { relay, client, node, legs } = ends
+    let heard = 0
+    node.on('data', () => heard++).on('end', () => heard++)
+    leave(client)
+    expect(await relay.ended).toMatchObject({ by: 'client', why: undefined })
+    expect([relay.leftQuiet, relay.parametersTold]).toEqual([true, false])
+    legs.node.speak(new AbortController().signal)
+    node.write(readyForQuery())
+    expect((await legs.node.message(16)).type).toBe('Z'.charCodeAt(0))
+    expect([heard, legs.node.socket.listenerCount('drain')]).toEqual([0, 0])
+  })
+
+  it.each<[string, Buffer[], Buffer]>([
+    ['in one go with a question', [Buffer.concat([query('select 1'), TERMINATE])], Buffer.alloc(0)],
+    ['in pieces', [TERMINATE.subarray(0, 3), TERMINATE.subarray(3)], Buffer.alloc(0)],
+    ['with more behind it', [Buffer.concat([TERMINATE, query('select 1')])], Buffer.alloc(0)],
+    ['in a transaction', [TERMINATE], readyForQuery('T')],
+    ['in a failed one', [TERMINATE], readyForQuery('E')],
+    ['before it was answered', [query('select 1'), TERMINATE], Buffer.alloc(0)],
+    ['in the middle of a message', [TERMINATE], message('N', 'SNOTICE\0\0').subarray(0, 7)],
+  ])('is not, where a client says so %s: the node is told', async (_name, bytes, said) => {
+    const { relay, client, node } = await openRelay(true)
+    const heard: Buffer[] = []
+    node.on('data', (chunk: Buffer) => heard.push(chunk))
+    if (said.length > 0) {
+      node.write(said)
+      await once(client, 'data')
+    }
+    for (const [at, each] of bytes.entries()) {
+      client.write(each)
+      const size = bytes.slice(0, at + 1).reduce((sum, { length }) => sum + length, 0)
+      await expect.poll(() => Buffer.concat(heard).length).toBe(size)
+    }
+    expect(Buffer.concat(heard)).toEqual(Buffer.concat(bytes))
+    node.end()
+    expect((await relay.ended).by).toBe('client')
+    expect(relay.leftQuiet).toBe(false)
+  })
+
+  it('is spoiled by a byte that the node says before somebody listens again', async () => {
+    const { relay, client, node } = await openRelay(true)
+    client.write(TERMINATE)
+    await relay.ended
+    expect(relay.leftQuiet).toBe(true)
+    node.write(notice.subarray(0, 3))
+    await expect.poll(() => relay.leftQuiet).toBe(false)
+  })
+
+  it('is spoiled by its end', async () => {
+    const { relay, client, node } = await openRelay(true)
+    client.write(TERMINATE)
+    await relay.ended
+    node.end()
+    await expect.poll(() => relay.leftQuiet).toBe(false)
+  })
+
+  it('is not left by a gate that ends it', async () => {
+    const { relay } = await openRelay(true)
+    relay.stop(why)
+    await relay.ended
+    expect(relay.leftQuiet).toBe(false)
+  })
+
+  it('tells whether the node told of a setting', async () => {
+    const ends = await openRelay(true)
+    await ask(ends, Buffer.concat([message('S', 'TimeZone\0UTC\0'), answer]))
+    expect(ends.relay.parametersTold).toBe(true)
   })
 })
 

@@ -53,7 +53,8 @@ const HBA = [
 ]
 const NOBODY = 65534
 
-export async function startFreshNode(version: Version): Promise<FreshNode> {
+/** @param hba - lines in the place of a distribution's. */
+export async function startFreshNode(version: Version, hba = HBA): Promise<FreshNode> {
   const dir = await mkdtemp(join(tmpdir(), 'postern-fresh-'))
   await chmod(dir, 0o711)
   const nodeCa = await makeCa('The CA of the node')
@@ -64,7 +65,7 @@ export async function startFreshNode(version: Version): Promise<FreshNode> {
     uid: process.getuid?.() ?? 0,
     platform: process.platform,
     arch: process.arch,
-    hba: HBA,
+    hba,
     ident: [],
     settings: { ssl_cert_file: '../conf/server.crt', ssl_key_file: '../conf/server.key' },
     files: { 'server.crt': certificates.good.certPem, 'server.key': certificates.good.keyPem },

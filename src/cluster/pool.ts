@@ -1,0 +1,106 @@
+/**
+ * Warm node sessions (`pool.mode: session`): what a client leaves quiet is undone, and kept for whoever
+ * comes next with the same key; a new session is opened where none is to be had. One a cluster and worker.
+ * Rule: what goes wrong with a kept session costs a client time, and the node's health nothing.
+ */
+import type { Grant } from '../policy/decide.ts'
+import { connectTo, type SessionParameters, startupParameters } from './connect.ts'
+import type { Node } from './node.ts'
+import { poolKey } from './pool_key.ts'
+import { type NotKept, type Pooled, PoolSession } from './pool_session.ts'
+import { openSlots, type Taken } from './pool_slots.ts'
+
+/** What the configuration says; sizes are one worker's. */
+export interface PoolPlan {
+  shareBetweenPrincipals: boolean
+  /** From its sign-in on; a session that is older isn't kept. */
+  maxAgeMs: number
+  /** How long one waits for the next client. */
+  idleTimeoutMs: number
+  /** Sessions of one role in one database of a node, and of all of them on a node. */
+  size: number
+  maxNodeConnections: number
+  /** How long a client waits where there are as many. */
+  waitTimeoutMs: number
+}
+
+export type PoolEvent =
+  | { kind: 'taken'; how: 'warm' | 'new' }
+  | { kind: 'closed'; why: NotKept; detail: string }
+  | { kind: 'idle' | 'waiting'; change: 1 | -1 }
+
+export interface PoolParts {
+  /** Milliseconds on a clock that is never set. */
+  elapsed(): number
+  isUp(node: Node): boolean
+  tell(event: PoolEvent): void
+}
+
+export interface Pool {
+  /**
+   * A session on this very node.
+   * @param ms - how long it may take, a wait for room apart.
+   * @throws Failure `pool_timeout`, or as `connectTo`
+   */
+  take(
+    grant: Grant,
+    node: Node,
+    parameters: SessionParameters,
+    signal: AbortSignal,
+    ms: number,
+  ): Promise<Pooled>
+  /** Closes what is idle on a node that sessions go to no more. */
+  forget(node: string): void
+  /** Keeps nothing from now on; sessions can still be had. */
+  close(): void
+}
+
+export function openPool(plan: PoolPlan, parts: PoolParts): Pool {
+  const { elapsed, tell } = parts
+  const bounds = { group: plan.size, node: plan.maxNodeConnections, waitMs: plan.waitTimeoutMs }
+  const slots = openSlots<Node, PoolSession>(bounds, (change) => tell({ kind: 'waiting', change }))
+  let closing = false
+  const sessionParts = { ...parts, plan, isClosing: () => closing }
+
+  return {
+    async take(grant, node, parameters, signal, ms) {
+      const { role, database } = grant
+      const key = poolKey(grant, startupParameters(grant, node, parameters), plan)
+      const group = JSON.stringify([role, database])
+      const { slot, found } = await slots.take(node, group, key, signal)
+      const startMs = elapsed()
+      found?.item.takeOver()
+      try {
+        signal.throwIfAborted()
+        if (found !== undefined && (await isGood(found, ms, signal))) {
+          tell({ kind: 'taken', how: 'warm' })
+          return found.item.hand(slot)
+        }
+        const leftMs = Math.max(ms - (elapsed() - startMs), 1)
+        const signedIn = await connectTo(grant, node, parameters, signal, leftMs)
+        tell({ kind: 'taken', how: 'new' })
+        return new PoolSession(signedIn, { node, role, key }, sessionParts).hand(slot)
+      } catch (thrown) {
+        found?.item.destroy()
+        slot.free()
+        throw thrown
+      }
+    },
+    forget(node) {
+      for (const each of slots.offered()) if (each.node.name === node) each.withdraw('node')
+    },
+    close() {
+      closing = true
+      for (const each of slots.offered()) each.withdraw('closing')
+    },
+  }
+}
+
+/** Whether what was found may be handed out; if not, it is gone, and there is room. */
+async function isGood(
+  { item, sameKey }: NonNullable<Taken<PoolSession>['found']>,
+  ms: number,
+  signal: AbortSignal,
+): Promise<boolean> {
+  return sameKey ? await item.isGood(ms, signal) : await item.gone('room')
+}

@@ -1,0 +1,216 @@
+/**
+ * Room on the nodes of a cluster: a slot is one session that a node has of us, or is about to have. So
+ * many a node, and so many a group there (a role in a database); who finds none waits in one line a
+ * node, and the first that fits goes. No IO.
+ * Rule: a slot is counted until `free`, which may be called again; nobody waits while there is room.
+ */
+import { Failure } from '../failure.ts'
+
+export interface Bounds {
+  /** Slots of one group on one node. */
+  group: number
+  /** Slots of all groups on one node. */
+  node: number
+  /** How long somebody may wait for one. */
+  waitMs: number
+}
+
+export interface Slot<T> {
+  /** Nobody uses it now: for whoever comes with the same key, or needs the room. */
+  offer(item: T, key: string): void
+  /** What was offered is not to be had any more; the slot itself stays taken. */
+  withdraw(): void
+  /** The session is gone. */
+  free(): void
+}
+
+export interface Taken<T> {
+  slot: Slot<T>
+  /** What was offered in this slot, by whoever had it before. */
+  found: { item: T; sameKey: boolean } | undefined
+}
+
+export interface Slots<N, T> {
+  /**
+   * @param key - of sessions of this group alone; undefined where nothing that was offered would do.
+   * @throws Failure `pool_timeout`; the signal's reason
+   */
+  take(node: N, group: string, key: string | undefined, signal: AbortSignal): Promise<Taken<T>>
+  /** What is offered on all nodes. */
+  offered(): T[]
+}
+
+/** @param waits - told of each who begins to wait (1), and of each who doesn't any more (-1). */
+export function openSlots<N, T>(bounds: Bounds, waits: (change: 1 | -1) => void): Slots<N, T> {
+  const rooms = new Map<N, Room<T>>()
+  const roomOf = (node: N) => {
+    const known = rooms.get(node)
+    if (known !== undefined) return known
+    const room = new Room<T>(bounds, () => rooms.delete(node))
+    rooms.set(node, room)
+    return room
+  }
+  return {
+    async take(node, group, key, signal) {
+      signal.throwIfAborted()
+      const room = roomOf(node)
+      const taken = room.find({ group, key })
+      if (taken !== undefined) return taken
+      waits(1)
+      return await room.inLine({ group, key }, signal).finally(() => waits(-1))
+    },
+    offered: () => [...rooms.values()].flatMap((room) => room.offered()),
+  }
+}
+
+interface Wanted {
+  group: string
+  key: string | undefined
+}
+
+interface Waiting<T> extends Wanted {
+  go(taken: Taken<T>): void
+}
+
+/** What there is on one node. Sets have the oldest first, lists by key the youngest last. */
+class Room<T> {
+  readonly #bounds: Bounds
+  readonly #empty: () => void
+  readonly #groups = new Map<string, { taken: number; offers: Set<Holding<T>> }>()
+  readonly #offers = new Set<Holding<T>>()
+  readonly #byKey = new Map<string, Holding<T>[]>()
+  readonly #line = new Set<Waiting<T>>()
+  #taken = 0
+
+  /** @param empty - told when nothing is taken any more; nobody waits then. */
+  constructor(bounds: Bounds, empty: () => void) {
+    this.#bounds = bounds
+    this.#empty = empty
+  }
+
+  find({ group, key }: Wanted): Taken<T> | undefined {
+    const warm = key === undefined ? undefined : this.#byKey.get(key)?.at(-1)
+    if (warm !== undefined) return this.#takeOver(warm, { group, key })
+    const own = this.#groups.get(group)
+    const full = own !== undefined && own.taken >= this.#bounds.group
+    if (!full && this.#taken < this.#bounds.node) {
+      this.#count(group, 1)
+      return { slot: new Holding(this, group), found: undefined }
+    }
+    // Somebody else's has to go for it; one of the own group, where that is what is full.
+    const [oldest] = full ? own.offers : this.#offers
+    return oldest && this.#takeOver(oldest, { group, key })
+  }
+
+  /** @throws Failure `pool_timeout`; the signal's reason */
+  async inLine(wanted: Wanted, signal: AbortSignal): Promise<Taken<T>> {
+    return await new Promise<Taken<T>>((resolve, reject) => {
+      const end = () => {
+        this.#line.delete(waiting)
+        clearTimeout(timer)
+        signal.removeEventListener('abort', giveUp)
+      }
+      const waiting: Waiting<T> = {
+        ...wanted,
+        go(taken) {
+          end()
+          resolve(taken)
+        },
+      }
+      const giveUp = () => {
+        end()
+        reject(signal.aborted ? signal.reason : new Failure('pool_timeout'))
+      }
+      const timer = setTimeout(giveUp, this.#bounds.waitMs)
+      signal.addEventListener('abort', giveUp, { once: true })
+      this.#line.add(waiting)
+    })
+  }
+
+  /** The line is walked from its beginning: who doesn't fit lets others pass. */
+  serve(): void {
+    for (const waiting of this.#line) {
+      if (this.#taken >= this.#bounds.node && this.#offers.size === 0) break
+      const taken = this.find(waiting)
+      if (taken !== undefined) waiting.go(taken)
+    }
+    if (this.#taken === 0) this.#empty()
+  }
+
+  offered(): T[] {
+    return [...this.#offers].flatMap(({ offered }) => (offered === undefined ? [] : [offered.item]))
+  }
+
+  put(holding: Holding<T>, key: string): void {
+    this.#offers.add(holding)
+    this.#groups.get(holding.group)?.offers.add(holding)
+    const same = this.#byKey.get(key)
+    if (same === undefined) this.#byKey.set(key, [holding])
+    else same.push(holding)
+  }
+
+  remove(holding: Holding<T>, key: string): void {
+    this.#offers.delete(holding)
+    this.#groups.get(holding.group)?.offers.delete(holding)
+    const same = this.#byKey.get(key) ?? []
+    same.splice(same.indexOf(holding), 1)
+    if (same.length === 0) this.#byKey.delete(key)
+  }
+
+  leave({ group }: Holding<T>): void {
+    this.#count(group, -1)
+  }
+
+  /** The slot goes from hand to hand, and into another group where it is needed for one. */
+  #takeOver(holding: Holding<T>, { group, key }: Wanted): Taken<T> {
+    const { offered } = holding
+    holding.withdraw()
+    this.#count(holding.group, -1)
+    holding.group = group
+    this.#count(group, 1)
+    const found = offered && { item: offered.item, sameKey: offered.key === key }
+    return { slot: holding, found }
+  }
+
+  #count(name: string, change: 1 | -1): void {
+    const group = this.#groups.get(name) ?? { taken: 0, offers: new Set() }
+    this.#taken += change
+    group.taken += change
+    if (group.taken > 0) this.#groups.set(name, group)
+    else this.#groups.delete(name)
+  }
+}
+
+class Holding<T> implements Slot<T> {
+  group: string
+  offered: { item: T; key: string } | undefined
+  readonly #room: Room<T>
+  #freed = false
+
+  constructor(room: Room<T>, group: string) {
+    this.#room = room
+    this.group = group
+  }
+
+  offer(item: T, key: string): void {
+    if (this.#freed || this.offered !== undefined) return
+    this.offered = { item, key }
+    this.#room.put(this, key)
+    this.#room.serve()
+  }
+
+  withdraw(): void {
+    const { offered } = this
+    if (offered === undefined) return
+    this.offered = undefined
+    this.#room.remove(this, offered.key)
+  }
+
+  free(): void {
+    if (this.#freed) return
+    this.withdraw()
+    this.#freed = true
+    this.#room.leave(this)
+    this.#room.serve()
+  }
+}

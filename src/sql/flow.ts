@@ -1,0 +1,82 @@
+/**
+ * One direction of a session: writes to a leg, and stops the other one's reading while that is too much. A
+ * long stream comes in pieces that are not worth a read and a write each: it is made to come in larger ones.
+ * Rule: what has been read goes on at once; only what comes right behind it may have to wait, for a moment.
+ */
+import type { Leg } from '../leg.ts'
+
+/** A stream is what goes on for so long without a word from the other side: rows, or a COPY. */
+const STREAM_BYTES = 256 * 1024
+/** PostgreSQL sends 8 KB at a time. */
+const PIECE_BYTES = 32 * 1024
+/** In it the kernel gathers what takes one read and one write then. */
+const GATHER_MS = 1
+
+/** Why the leg isn't read. */
+const FULL = 1
+const OWED = 2
+const GATHERING = 4
+
+export class Flow {
+  readonly #from: Leg
+  readonly #to: Leg
+  #held = 0
+  /** Bytes since the other side spoke. */
+  #streamed = 0
+  #gathered: NodeJS.Timeout | undefined
+  readonly #onDrain = () => this.#release(FULL)
+
+  constructor(from: Leg, to: Leg) {
+    this.#from = from
+    this.#to = to
+    to.socket.on('drain', this.#onDrain)
+  }
+
+  /** @returns whether the chunk's memory is still needed: the socket hasn't taken it yet. */
+  write(bytes: Buffer): boolean {
+    this.#streamed += bytes.length
+    if (!this.#to.socket.write(bytes)) this.#hold(FULL)
+    if (this.#streamed > STREAM_BYTES && bytes.length < PIECE_BYTES) this.#gather()
+    return this.#to.socket.writableLength > 0
+  }
+
+  /** Something came the other way: what follows may be an answer to it. */
+  otherSpoke(): void {
+    this.#streamed = 0
+  }
+
+  /** The other side owes too much already. */
+  holdForAnswers(): void {
+    this.#hold(OWED)
+  }
+
+  answered(): void {
+    this.#release(OWED)
+  }
+
+  /** It is over: the legs may be somebody else's. */
+  close(): void {
+    clearTimeout(this.#gathered)
+    this.#to.socket.off('drain', this.#onDrain)
+  }
+
+  /** Not with TLS: one read of it comes as many records, and each would wait. */
+  #gather(): void {
+    if (this.#from.encrypted) return
+    this.#hold(GATHERING)
+    if (this.#gathered === undefined)
+      this.#gathered = setTimeout(() => this.#release(GATHERING), GATHER_MS)
+    else this.#gathered.refresh()
+  }
+
+  #hold(why: number): void {
+    if (this.#held === 0) this.#from.socket.pause()
+    this.#held |= why
+  }
+
+  #release(why: number): void {
+    if (this.#held === 0) return
+    this.#held &= ~why
+    if (this.#held === 0) this.#from.socket.resume()
+  }
+}
