@@ -80,7 +80,7 @@ function openCluster(
     pool,
     ...openEnrolment(config, management, parts.now),
     ...openUse(
-      () => pool?.close(),
+      () => pool?.retire(),
       (kept) => {
         for (const [name, issuer] of issuers) if (kept?.get(name) !== issuer) issuer.close()
         management?.close()

@@ -303,6 +303,7 @@ export const NODE_SAYS = {
   notNow: '57P03',
   locked: '55P03',
   canceled: '57014',
+  full: '53300',
 } as const
 
 /** What gates answer each other, whatever they were told. */

@@ -29,16 +29,21 @@ export interface Sink {
   /** The other side will send no more; it may still read. */
   end(): void
   /** The leg is gone. */
-  broken(how: LegEnded): void
+  broken(how: string): void
+}
+
+/** How long, and for how many bytes, a leg that we end is read on. */
+export interface Linger {
+  ms: number
+  bytes: number
 }
 
 /** Bytes that may wait here before the socket stops reading: what the caller waits for, or this. */
 const WAITING_BYTES_MIN = 16 * 1024
-/** How long, and for how many bytes, we go on reading so that our last words are not lost. */
-const LINGER_MS = 2_000
+/** So that our last words are not lost. */
+const LINGER: Linger = { ms: 2_000, bytes: 1024 * 1024 }
 /** How long the other side may take for what is still to be written. */
 const FLUSH_MS = 30_000
-const LINGER_BYTES_MAX = 1024 * 1024
 
 type Wait = { resolve: () => void; reject: (error: unknown) => void }
 
@@ -50,7 +55,8 @@ export class Leg {
   #framing = new Framing()
   #waitingMax = WAITING_BYTES_MIN
   #wait: Wait | undefined
-  #ended: LegEnded | undefined
+  /** How; the error is made for who has to hear it: a session's usual end costs no stack. */
+  #ended: string | undefined
   #broken = false
   #sink: Sink | undefined
   #closing = false
@@ -123,14 +129,14 @@ export class Leg {
     if (from === undefined && this.waiting > 0)
       throw new Failure('unencrypted_data', { values: { request: 'SSL' } })
     this.#signal.throwIfAborted()
-    if (this.#ended !== undefined) throw this.#ended
+    if (this.#ended !== undefined) throw new LegEnded(this.side, this.#ended)
     const raw = this.socket
     raw.off('data', this.#onData).off('end', this.#onEnd).off('close', this.#onClose)
     // TLS reads first what is given back to a socket that doesn't flow.
     if (this.waiting > 0) raw.pause().unshift(this.#framing.rest())
     this.#handshaking = true
     const tls = await this.#secured(secure(raw))
-    if (tls.destroyed) throw new LegEnded(this.side, 'closed the connection')
+    if (tls.destroyed) throw new LegEnded(this.side, CLOSED)
     this.#handshaking = false
     this.socket = tls
     this.encrypted = true
@@ -143,7 +149,7 @@ export class Leg {
     return await new Promise<TLSSocket>((resolve, reject) => {
       this.#wait = { resolve: () => undefined, reject }
       handshake.then(resolve, (error: NodeJS.ErrnoException) =>
-        reject(new LegEnded(this.side, `broke the connection: ${error.code ?? error.message}`)),
+        reject(new LegEnded(this.side, broke(error))),
       )
     })
   }
@@ -159,7 +165,7 @@ export class Leg {
     if (ended === undefined) this.socket.resume()
     if (rest.length > 0) sink.chunk(rest)
     if (ended === undefined) return
-    if (broken) sink.broken(ended)
+    if (broken) sink.broken(`the ${this.side} ${ended}`)
     else sink.end()
   }
 
@@ -172,7 +178,7 @@ export class Leg {
   }
 
   /** Our last words, then the end. Reads on for a moment: a reset would take the words back. */
-  close(lastWords?: Buffer): void {
+  close(lastWords?: Buffer, linger = LINGER): void {
     if (this.#closing) return
     this.#closing = true
     const { socket } = this
@@ -182,14 +188,14 @@ export class Leg {
       return
     }
     this.#letGo()
-    this.#sink = discard(socket)
+    this.#sink = discard(socket, linger.bytes)
     const destroyIn = (ms: number) => setTimeout(() => socket.destroy(), ms)
     let timer = destroyIn(FLUSH_MS)
     socket.once('close', () => clearTimeout(timer))
     if (lastWords !== undefined) this.send(lastWords)
     socket.end(() => {
       clearTimeout(timer)
-      timer = destroyIn(LINGER_MS)
+      timer = destroyIn(linger.ms)
     })
     socket.resume()
   }
@@ -222,7 +228,7 @@ export class Leg {
       const taken = take()
       if (taken !== undefined) return taken
       this.#signal.throwIfAborted()
-      if (this.#ended !== undefined) throw this.#ended
+      if (this.#ended !== undefined) throw new LegEnded(this.side, this.#ended)
       this.socket.resume()
       await new Promise<void>((resolve, reject) => {
         this.#wait = { resolve, reject }
@@ -245,30 +251,35 @@ export class Leg {
   }
 
   readonly #onData = (chunk: Buffer) => void this.receive(chunk)
-  readonly #onEnd = () => this.#end(new LegEnded(this.side, 'closed the connection'))
-  readonly #onClose = () => this.#end(new LegEnded(this.side, 'closed the connection'), true)
-  readonly #onError = (error: NodeJS.ErrnoException) =>
-    this.#end(new LegEnded(this.side, `broke the connection: ${error.code ?? error.message}`), true)
+  readonly #onEnd = () => this.#end(CLOSED)
+  readonly #onClose = () => this.#end(CLOSED, true)
+  readonly #onError = (error: NodeJS.ErrnoException) => this.#end(broke(error), true)
 
   /** Told at most twice: that no more will come, and that the leg is gone. */
-  #end(ended: LegEnded, broken = false): void {
+  #end(how: string, broken = false): void {
     const first = this.#ended === undefined
     if (this.#broken || (!first && !broken)) return
-    this.#ended ??= ended
+    this.#ended ??= how
     this.#broken = broken
-    this.#settle(this.#ended)
-    if (broken) this.#sink?.broken(ended)
+    if (this.#wait !== undefined) this.#settle(new LegEnded(this.side, this.#ended))
+    if (broken) this.#sink?.broken(`the ${this.side} ${how}`)
     else this.#sink?.end()
   }
 }
 
+const CLOSED = 'closed the connection'
+
+function broke(error: NodeJS.ErrnoException): string {
+  return `broke the connection: ${error.code ?? error.message}`
+}
+
 /** One that sends on and on is read no further, but still told. Once both have ended, Node closes. */
-function discard(socket: Socket): Sink {
+function discard(socket: Socket, bytesMax: number): Sink {
   let bytes = 0
   return {
     chunk(chunk) {
       bytes += chunk.length
-      if (bytes > LINGER_BYTES_MAX) socket.pause()
+      if (bytes > bytesMax) socket.pause()
       return false
     },
     end: () => undefined,

@@ -392,7 +392,7 @@ function recorder(keeps = false) {
       return keeps
     },
     end: () => void events.push('end'),
-    broken: (how) => void events.push(`broken: ${how.message}`),
+    broken: (how) => void events.push(`broken: ${how}`),
   }
   return { sink, told: () => events }
 }

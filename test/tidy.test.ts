@@ -62,7 +62,7 @@ const ROOMS = [
 /** The gate and its processes, which put everything together. */
 const GATE = ['gate', 'workers', 'worker_process', 'worker', 'clusters']
 /** What everybody may use: they use nothing but each other, and `leg` the framing of `wire`. */
-const GROUND = ['failure', 'secret', 'leg']
+const GROUND = ['failure', 'secret', 'leg', 'random']
 
 /** Where each library may be imported. */
 const IMPORTERS: Record<string, string[]> = {

@@ -51,6 +51,8 @@ export interface NodeSession extends SignedIn {
   warm: boolean
   /** In the place of closing the leg, where a pool may take it back. */
   keep: Pooled['keep']
+  /** In the place of closing the leg, where a pool counts it. */
+  leave: Pooled['leave']
   /** The session is over: the node has one less. */
   release(): void
 }
@@ -58,7 +60,7 @@ export interface NodeSession extends SignedIn {
 /**
  * The nodes are tried, best first, until one takes the session.
  * @param pool - where a granted session may be one that is there already.
- * @throws Failure `node_unreachable`, `node_signin_failed`, `node_protocol`, `node_refused`, `role_refused`, `pool_timeout`
+ * @throws Failure `node_unreachable`, `node_signin_failed`, `node_protocol`, `node_refused`, `role_refused`, `pool_timeout`, `not_ready`
  */
 export async function connect(
   grant: Grant | PassedOn,
@@ -72,7 +74,7 @@ export async function connect(
       return await pool.take(grant, node, parameters, signal, ms)
     try {
       const session = await connectTo(grant, node, parameters, signal, ms)
-      return { ...session, warm: false, keep: undefined }
+      return { ...session, warm: false, keep: undefined, leave: undefined }
     } catch (cause) {
       throw wasAsked(grant) ? new AfterAsking('the client was asked', { cause }) : cause
     }

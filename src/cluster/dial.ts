@@ -16,9 +16,8 @@ import { Failure } from '../failure.ts'
 import { Leg } from '../leg.ts'
 import { sslRequest } from '../wire/node_messages.ts'
 import type { Node, NodeTls } from './node.ts'
+import { readIntoOneBuffer } from './read_buffer.ts'
 
-const READ_BYTES_FIRST = 8 * 1024
-const READ_BYTES_MAX = 64 * 1024
 const KEEPALIVE_DELAY_MS = 60_000
 const ALPN = 'postgresql'
 export const LATE = 'no connection within connect_timeout'
@@ -80,21 +79,6 @@ function open(
     tls === undefined ? connectSocket(options) : connectTls(options as TlsOptions)
   const leg = new Leg(socket, 'node', signal)
   return { socket, leg }
-}
-
-/** Reads into one buffer, which grows when it was filled and is left to a sink that still needs it. */
-function readIntoOneBuffer(receive: (bytes: Buffer) => boolean) {
-  let buffer = Buffer.allocUnsafeSlow(READ_BYTES_FIRST)
-  return {
-    buffer: () => buffer,
-    callback(size: number): boolean {
-      const filled = size === buffer.length && size < READ_BYTES_MAX
-      const kept = receive(buffer.subarray(0, size))
-      const next = filled ? READ_BYTES_MAX : buffer.length
-      if (kept || filled) buffer = Buffer.allocUnsafeSlow(next)
-      return true
-    },
-  }
 }
 
 const SOCKET_OPTIONS = {

@@ -3,12 +3,14 @@
  * comes next with the same key; a new session is opened where none is to be had. One a cluster and worker.
  * Rule: what goes wrong with a kept session costs a client time, and the node's health nothing.
  */
+import { Failure, NODE_SAYS } from '../failure.ts'
 import type { Grant } from '../policy/decide.ts'
-import { connectTo, type SessionParameters, startupParameters } from './connect.ts'
+import { connectTo, type SessionParameters, type SignedIn, startupParameters } from './connect.ts'
 import type { Node } from './node.ts'
-import { poolKey } from './pool_key.ts'
+import { openPlaces, poolKey, principalKey } from './pool_key.ts'
 import { type NotKept, type Pooled, PoolSession } from './pool_session.ts'
 import { openSlots, type Taken } from './pool_slots.ts'
+import { NodeRefused } from './sign_in.ts'
 
 /** What the configuration says; sizes are one worker's. */
 export interface PoolPlan {
@@ -40,7 +42,7 @@ export interface Pool {
   /**
    * A session on this very node.
    * @param ms - how long it may take, a wait for room apart.
-   * @throws Failure `pool_timeout`, or as `connectTo`
+   * @throws Failure `pool_timeout`, `not_ready`, or as `connectTo`
    */
   take(
     grant: Grant,
@@ -53,22 +55,33 @@ export interface Pool {
   forget(node: string): void
   /** Keeps nothing from now on; sessions can still be had. */
   close(): void
+  /** And nobody waits: another pool is the cluster's now. */
+  retire(): void
 }
 
 export function openPool(plan: PoolPlan, parts: PoolParts): Pool {
   const { elapsed, tell } = parts
   const bounds = { group: plan.size, node: plan.maxNodeConnections, waitMs: plan.waitTimeoutMs }
-  const slots = openSlots<Node, PoolSession>(bounds, (change) => tell({ kind: 'waiting', change }))
+  const slots = openSlots<PoolSession>(bounds, (change) => tell({ kind: 'waiting', change }))
+  const placeOf = openPlaces()
   let closing = false
   const sessionParts = { ...parts, plan, isClosing: () => closing }
+
+  function close(): void {
+    closing = true
+    for (const each of slots.offered()) each.withdraw('closing')
+  }
 
   return {
     async take(grant, node, parameters, signal, ms) {
       const { role, database } = grant
-      const key = poolKey(grant, startupParameters(grant, node, parameters), plan)
+      const wanted = poolKey(grant, startupParameters(grant, node, parameters), plan)
+      const key = wanted && placeOf(node) + wanted
       const group = JSON.stringify([role, database])
-      const { slot, found } = await slots.take(node, group, key, signal)
+      const who = principalKey(grant)
+      const { slot, found } = await slots.take(node.name, { group, key, who }, signal)
       const startMs = elapsed()
+      const leftMs = () => Math.max(ms - (elapsed() - startMs), 1)
       found?.item.takeOver()
       try {
         signal.throwIfAborted()
@@ -76,8 +89,10 @@ export function openPool(plan: PoolPlan, parts: PoolParts): Pool {
           tell({ kind: 'taken', how: 'warm' })
           return found.item.hand(slot)
         }
-        const leftMs = Math.max(ms - (elapsed() - startMs), 1)
-        const signedIn = await connectTo(grant, node, parameters, signal, leftMs)
+        const signedIn = await openOrMakeRoom(
+          () => connectTo(grant, node, parameters, signal, leftMs()),
+          () => makeRoom(slots.offered(), node, role),
+        )
         tell({ kind: 'taken', how: 'new' })
         return new PoolSession(signedIn, { node, role, key }, sessionParts).hand(slot)
       } catch (thrown) {
@@ -89,11 +104,42 @@ export function openPool(plan: PoolPlan, parts: PoolParts): Pool {
     forget(node) {
       for (const each of slots.offered()) if (each.node.name === node) each.withdraw('node')
     },
-    close() {
-      closing = true
-      for (const each of slots.offered()) each.withdraw('closing')
+    close,
+    retire() {
+      close()
+      slots.close(new Failure('not_ready', { values: { problem: RETIRED } }))
     },
   }
+}
+
+const RETIRED = 'the cluster was configured anew: try again'
+
+/** Where the node says that it has too many, those that nobody uses go first. */
+async function openOrMakeRoom(
+  open: () => Promise<SignedIn>,
+  makeRoom: () => Promise<boolean>,
+): Promise<SignedIn> {
+  try {
+    return await open()
+  } catch (thrown) {
+    if (!isFull(thrown) || !(await makeRoom())) throw thrown
+    return await open()
+  }
+}
+
+/** The role's own sessions go, or the others, where it has none. @returns whether there were any */
+async function makeRoom(offered: PoolSession[], node: Node, role: string): Promise<boolean> {
+  const idle = offered.filter((each) => each.node.name === node.name)
+  const own = idle.filter((each) => each.role === role)
+  const going = own.length > 0 ? own : idle
+  await Promise.all(going.map((each) => each.leave('room')))
+  return going.length > 0
+}
+
+/** Too many sessions: of the role, in the database, or on the node. */
+function isFull(thrown: unknown): boolean {
+  if (!(thrown instanceof Failure) || !(thrown.cause instanceof NodeRefused)) return false
+  return thrown.cause.refusal.sqlstate === NODE_SAYS.full
 }
 
 /** Whether what was found may be handed out; if not, it is gone, and there is room. */

@@ -22,7 +22,9 @@ const SEED_BYTES = 6
 /** @throws Doubt; what ended the leg or its deadline */
 export async function poolCheck(leg: Leg, about: Checked): Promise<void> {
   const seed = randomSeed()
-  leg.send(query(about.dialect === 'postgresql' ? postgresql(about, seed) : cockroachdb(seed)))
+  leg.send(
+    query(about.dialect === 'postgresql' ? postgresql(about, seed) : cockroachdb(about, seed)),
+  )
   const [name, nonce, ...allowed] = await exactAnswer(leg, ['SELECT 1'], about.parameters)
   // An answer to another question, be it ever so much alike, has another seed in it.
   if (nonce !== seed) throw new Doubt('an answer to another question')
@@ -42,7 +44,8 @@ function nameIn({ role, dialect }: Checked): string {
  * The role's name as bytes: in a session of another encoding it would come as other ones. `setseed`
  * needs no column of its own.
  */
-function postgresql({ signIn }: Checked, seed: string): string {
+function postgresql({ signIn, parameters }: Checked, seed: string): string {
+  const toldSuper = parameters.get('is_superuser') === 'on'
   // Of the ways to sign in only a password has an end of its own.
   const notOver =
     signIn === 'scram'
@@ -50,7 +53,8 @@ function postgresql({ signIn }: Checked, seed: string): string {
       : 'true'
   return `SELECT pg_catalog.encode(pg_catalog.convert_to(r.rolname::pg_catalog.text, pg_catalog.getdatabaseencoding()), 'hex'),
     '${seed}',
-    r.rolcanlogin AND d.datallowconn,
+    r.rolcanlogin AND d.datallowconn AND current_user OPERATOR(pg_catalog.=) session_user
+      AND r.rolsuper OPERATOR(pg_catalog.=) ${toldSuper},
     pg_catalog.has_database_privilege(r.oid, d.oid, 'CONNECT'),
     ${notOver} AND pg_catalog.setseed(${seed}) IS NOT NULL
   FROM pg_catalog.pg_roles AS r, pg_catalog.pg_database AS d
@@ -59,8 +63,12 @@ function postgresql({ signIn }: Checked, seed: string): string {
 }
 
 /** It has UTF-8 alone, no seed of a session's own, and lets everybody into every database. */
-function cockroachdb(seed: string): string {
-  return `SELECT r.rolname, '${seed}', r.rolcanlogin, session_user = current_user,
+function cockroachdb({ signIn }: Checked, seed: string): string {
+  const notOver =
+    signIn === 'scram'
+      ? '(r.rolvaliduntil IS NULL OR r.rolvaliduntil > pg_catalog.clock_timestamp())'
+      : 'true'
+  return `SELECT r.rolname, '${seed}', r.rolcanlogin AND ${notOver}, session_user = current_user,
     pg_catalog.has_database_privilege(session_user, pg_catalog.current_database(), 'CONNECT')
   FROM pg_catalog.pg_roles AS r WHERE r.rolname = session_user`
 }

@@ -9,8 +9,8 @@ import { query } from '../wire/rows.ts'
 import { Doubt, exactAnswer } from './exact_answer.ts'
 
 /**
- * Each with what its CommandComplete may say, which on CockroachDB depends on the version. DISCARD ALL
- * forgets a role that the settings of the beginning gave, and RESET ROLE brings it back.
+ * Each with what its CommandComplete may say, which on CockroachDB depends on the version. After RESET
+ * ROLE the role is the one that the settings of the beginning gave, whatever DISCARD ALL made of it.
  */
 const STATEMENTS: Record<Dialect, { sql: string; tags: string[] }[]> = {
   postgresql: [
@@ -26,7 +26,27 @@ const STATEMENTS: Record<Dialect, { sql: string; tags: string[] }[]> = {
 /** The first CockroachDB whose DISCARD ALL drops temporary tables and forgets sequences and SET ROLE. */
 const COCKROACHDB_SINCE = [23, 1] as const
 
+/**
+ * What a session may not be that somebody else gets, each as one column that has to be true. A role of the
+ * beginning, and settings that not everybody may make, hold on when the right to them is taken back. Who may
+ * replicate can leave a slot behind, which nothing but the session's end drops.
+ */
+const WANTED: readonly (readonly [sql: string, otherwise: string])[] = [
+  ['current_user OPERATOR(pg_catalog.=) session_user', 'it begins with a role of its own'],
+  ['NOT r.rolsuper AND NOT r.rolreplication', 'the role is a superuser, or may replicate'],
+]
+/** Asked once, because it costs a millisecond: what a session began with stays. */
+const WANTED_FIRST: typeof WANTED = [
+  [
+    `NOT EXISTS (SELECT FROM pg_catalog.pg_settings AS s WHERE s.source OPERATOR(pg_catalog.=) 'client'
+      AND s.context OPERATOR(pg_catalog.<>) 'user')`,
+    'it begins with a setting that not everybody may make',
+  ],
+]
+
 export interface Reset {
+  /** It was not kept before. */
+  first: boolean
   dialect: Dialect
   /** As the node said them when the session began. */
   parameters: ReadonlyMap<string, string>
@@ -36,17 +56,29 @@ export interface Reset {
 
 /** @throws Doubt; what ended the leg or its deadline */
 export async function poolReset(leg: Leg, about: Reset): Promise<void> {
-  const { dialect, parameters, parametersTold } = about
+  const { dialect, parameters, parametersTold, first } = about
   if (dialect === 'cockroachdb' && !discards(parameters.get('crdb_version')))
     throw new Doubt('DISCARD ALL leaves too much before CockroachDB 23.1')
   const statements = STATEMENTS[dialect]
-  const asked = parametersTold ? [query(currentSettings(parameters))] : []
-  leg.send(Buffer.concat([...statements.map(({ sql }) => query(sql)), ...asked]))
+  const wanted = dialect === 'postgresql' ? [...WANTED, ...(first ? WANTED_FIRST : [])] : []
+  const asked = parametersTold ? [currentSettings(parameters)] : []
+  const questions = wanted.length > 0 ? [questionOf(wanted), ...asked] : asked
+  leg.send(Buffer.concat([...statements.map(({ sql }) => sql), ...questions].map(query)))
   for (const { tags } of statements) await exactAnswer(leg, tags, parameters)
+  if (wanted.length > 0) {
+    const answers = await exactAnswer(leg, ['SELECT 1'], parameters)
+    for (const [at, [, otherwise]] of wanted.entries())
+      if (answers[at] !== 't') throw new Doubt(otherwise)
+  }
   if (!parametersTold) return
   const values = await exactAnswer(leg, ['SELECT 1'], parameters)
   for (const [at, [name, value]] of [...parameters].entries())
     if (values[at] !== value) throw new Doubt(`${name} is another one now`)
+}
+
+function questionOf(wanted: typeof WANTED): string {
+  return `SELECT ${wanted.map(([sql]) => sql).join(', ')}
+    FROM pg_catalog.pg_roles AS r WHERE r.rolname OPERATOR(pg_catalog.=) session_user`
 }
 
 /** Names come from the node, and into a text only where they are plain. */

@@ -4,10 +4,11 @@
  * Rule: in any doubt it is closed; and its slot is free once its socket has closed, never before.
  */
 import { once } from 'node:events'
-import { type Leg, LegEnded } from '../leg.ts'
+import { type Leg, LegEnded, type Linger } from '../leg.ts'
 import { terminate } from '../wire/node_messages.ts'
 import { type ParameterStatuses, parameterStatuses } from '../wire/parameter_status.ts'
 import type { SignedIn } from './connect.ts'
+import { Doubt } from './exact_answer.ts'
 import type { Node } from './node.ts'
 import type { PoolParts, PoolPlan } from './pool.ts'
 import { poolCheck } from './pool_check.ts'
@@ -49,6 +50,11 @@ export interface Pooled extends SignedIn {
    * client left. Undefined for a session that is nobody else's.
    */
   keep: ((how: LeftQuiet) => void) | undefined
+  /**
+   * Closes the leg, and counts the session until the node has closed it as well: what it does has to be
+   * cancelled. Undefined where no pool counts it.
+   */
+  leave: (() => void) | undefined
 }
 
 export interface PoolSessionParts extends Pick<PoolParts, 'elapsed' | 'isUp' | 'tell'> {
@@ -60,10 +66,12 @@ const RESET_MS = 5_000
 const CHECK_MS = 1_000
 /** How long it may take to be gone, for whom its place is wanted. */
 const GONE_MS = 1_000
+/** How long the node may go on with what nobody wants any more, or can't say that it has ended. */
+const UNTIL_CLOSED: Linger = { ms: 60_000, bytes: Number.POSITIVE_INFINITY }
 
 export class PoolSession {
   readonly node: Node
-  readonly #role: string
+  readonly role: string
   readonly #key: string | undefined
   readonly #signedIn: SignedIn
   readonly #parts: PoolSessionParts
@@ -83,7 +91,7 @@ export class PoolSession {
     parts: PoolSessionParts,
   ) {
     this.node = node
-    this.#role = role
+    this.role = role
     this.#key = key
     this.#signedIn = signedIn
     this.#parts = parts
@@ -103,8 +111,9 @@ export class PoolSession {
     const keep = this.#key === undefined ? undefined : (how: LeftQuiet) => this.#keep(how)
     // What a fresh session is told once (a notice) is not told again, what it is told of settings is.
     const statuses = this.#statuses
-    if (statuses === undefined) return { leg, opening, warm: false, keep }
-    return { leg, opening: { ...opening, messages: statuses.bytes }, warm: true, keep }
+    const leave = () => leg.close(undefined, UNTIL_CLOSED)
+    if (statuses === undefined) return { leg, opening, warm: false, keep, leave }
+    return { leg, opening: { ...opening, messages: statuses.bytes }, warm: true, keep, leave }
   }
 
   /** Whoever takes it over has its slot. */
@@ -117,28 +126,37 @@ export class PoolSession {
   async isGood(ms: number, signal: AbortSignal): Promise<boolean> {
     const { dialect, signIn } = this.node
     const parameters = this.#statuses?.values ?? new Map()
-    const about = { role: this.#role, dialect, signIn, parameters }
+    const about = { role: this.role, dialect, signIn, parameters }
     try {
       if (this.#leftMs() <= 0) return await this.gone('old')
       const work = (leg: Leg) => poolCheck(leg, about)
       await within(this.#signedIn.leg, Math.min(CHECK_MS, ms / 2), work, signal)
       return true
     } catch (thrown) {
-      this.#tell('check_failed', String(thrown))
-      this.#signedIn.leg.destroy()
+      // The new one may need its place on the node; one that doesn't answer isn't waited for.
+      const answered = thrown instanceof Doubt && !signal.aborted
+      await this.gone('check_failed', { detail: String(thrown), ms: answered ? GONE_MS : 0 })
       signal.throwIfAborted()
       return false
     }
   }
 
   /** Closes it, and waits until the node has seen it, for as long as that makes sense. */
-  async gone(why: NotKept): Promise<false> {
+  async gone(why: NotKept, { detail = '', ms = GONE_MS } = {}): Promise<false> {
     const { leg } = this.#signedIn
-    this.#close(why)
+    this.#close(why, detail)
+    if (ms === 0) leg.destroy()
     if (leg.socket.closed) return false
     const closed = once(leg.socket, 'close', { signal: AbortSignal.timeout(GONE_MS) })
     await closed.catch(() => leg.destroy())
     return false
+  }
+
+  /** It is idle; resolves when the node has closed it, too. */
+  async leave(why: NotKept): Promise<void> {
+    this.#slot?.withdraw()
+    this.#wake()
+    await this.gone(why)
   }
 
   /** Without a word. */
@@ -161,9 +179,10 @@ export class PoolSession {
       return
     }
     const { leg, opening } = this.#signedIn
+    const first = this.#statuses === undefined
     this.#statuses ??= parameterStatuses(opening.messages)
     const { dialect } = this.node
-    const about = { dialect, parameters: this.#statuses.values, parametersTold }
+    const about = { dialect, parameters: this.#statuses.values, parametersTold, first }
     within(leg, RESET_MS, () => poolReset(leg, about)).then(
       () => this.#rest(),
       (thrown: unknown) => this.#close('reset_failed', String(thrown)),
@@ -184,7 +203,7 @@ export class PoolSession {
         return false
       },
       end: () => lose('it closed the connection'),
-      broken: ({ message }) => lose(message),
+      broken: lose,
     })
     if (why !== undefined || lost !== undefined) {
       this.#close(why ?? 'lost', lost)
@@ -206,7 +225,7 @@ export class PoolSession {
 
   #close(why: NotKept, detail?: string): void {
     this.#tell(why, detail)
-    this.#signedIn.leg.close(terminate)
+    this.#signedIn.leg.close(terminate, UNTIL_CLOSED)
   }
 
   /** Why it can't be kept now. */

@@ -1,7 +1,7 @@
 /**
  * Room on the nodes of a cluster: a slot is one session that a node has of us, or is about to have. So
  * many a node, and so many a group there (a role in a database); who finds none waits in one line a
- * node, and the first that fits goes. No IO.
+ * node, and the first that fits goes, one of each principal in turn. No IO.
  * Rule: a slot is counted until `free`, which may be called again; nobody waits while there is room.
  */
 import { Failure } from '../failure.ts'
@@ -30,20 +30,20 @@ export interface Taken<T> {
   found: { item: T; sameKey: boolean } | undefined
 }
 
-export interface Slots<N, T> {
-  /**
-   * @param key - of sessions of this group alone; undefined where nothing that was offered would do.
-   * @throws Failure `pool_timeout`; the signal's reason
-   */
-  take(node: N, group: string, key: string | undefined, signal: AbortSignal): Promise<Taken<T>>
+export interface Slots<T> {
+  /** @throws Failure `pool_timeout`; the signal's reason; why it was closed, where there is no room */
+  take(node: string, wanted: Wanted, signal: AbortSignal): Promise<Taken<T>>
   /** What is offered on all nodes. */
   offered(): T[]
+  /** Nobody waits any more, nor from now on. */
+  close(why: Failure): void
 }
 
 /** @param waits - told of each who begins to wait (1), and of each who doesn't any more (-1). */
-export function openSlots<N, T>(bounds: Bounds, waits: (change: 1 | -1) => void): Slots<N, T> {
-  const rooms = new Map<N, Room<T>>()
-  const roomOf = (node: N) => {
+export function openSlots<T>(bounds: Bounds, waits: (change: 1 | -1) => void): Slots<T> {
+  const rooms = new Map<string, Room<T>>()
+  let closed: Failure | undefined
+  const roomOf = (node: string) => {
     const known = rooms.get(node)
     if (known !== undefined) return known
     const room = new Room<T>(bounds, () => rooms.delete(node))
@@ -51,25 +51,34 @@ export function openSlots<N, T>(bounds: Bounds, waits: (change: 1 | -1) => void)
     return room
   }
   return {
-    async take(node, group, key, signal) {
+    async take(node, wanted, signal) {
       signal.throwIfAborted()
       const room = roomOf(node)
-      const taken = room.find({ group, key })
+      const taken = room.find(wanted)
       if (taken !== undefined) return taken
+      if (closed !== undefined) throw closed
       waits(1)
-      return await room.inLine({ group, key }, signal).finally(() => waits(-1))
+      return await room.inLine(wanted, signal).finally(() => waits(-1))
     },
     offered: () => [...rooms.values()].flatMap((room) => room.offered()),
+    close(why) {
+      closed = why
+      for (const room of rooms.values()) room.sendAway(why)
+    },
   }
 }
 
-interface Wanted {
+export interface Wanted {
   group: string
+  /** Of sessions of this group alone; undefined where nothing that was offered would do. */
   key: string | undefined
+  /** Whoever wants many waits behind those who want one. */
+  who: string
 }
 
 interface Waiting<T> extends Wanted {
   go(taken: Taken<T>): void
+  giveUp(why: unknown): void
 }
 
 /** What there is on one node. Sets have the oldest first, lists by key the youngest last. */
@@ -79,7 +88,8 @@ class Room<T> {
   readonly #groups = new Map<string, { taken: number; offers: Set<Holding<T>> }>()
   readonly #offers = new Set<Holding<T>>()
   readonly #byKey = new Map<string, Holding<T>[]>()
-  readonly #line = new Set<Waiting<T>>()
+  /** By who waits, whose turn it is first; each one's own in the order in which they came. */
+  readonly #lines = new Map<string, Set<Waiting<T>>>()
   #taken = 0
 
   /** @param empty - told when nothing is taken any more; nobody waits then. */
@@ -88,7 +98,7 @@ class Room<T> {
     this.#empty = empty
   }
 
-  find({ group, key }: Wanted): Taken<T> | undefined {
+  find({ group, key }: Omit<Wanted, 'who'>): Taken<T> | undefined {
     const warm = key === undefined ? undefined : this.#byKey.get(key)?.at(-1)
     if (warm !== undefined) return this.#takeOver(warm, { group, key })
     const own = this.#groups.get(group)
@@ -106,7 +116,7 @@ class Room<T> {
   async inLine(wanted: Wanted, signal: AbortSignal): Promise<Taken<T>> {
     return await new Promise<Taken<T>>((resolve, reject) => {
       const end = () => {
-        this.#line.delete(waiting)
+        this.#stepOut(waiting)
         clearTimeout(timer)
         signal.removeEventListener('abort', giveUp)
       }
@@ -116,25 +126,51 @@ class Room<T> {
           end()
           resolve(taken)
         },
+        giveUp(why) {
+          end()
+          reject(why)
+        },
       }
-      const giveUp = () => {
-        end()
-        reject(signal.aborted ? signal.reason : new Failure('pool_timeout'))
-      }
-      const timer = setTimeout(giveUp, this.#bounds.waitMs)
+      const late = () => waiting.giveUp(new Failure('pool_timeout'))
+      const giveUp = () => waiting.giveUp(signal.reason)
+      const timer = setTimeout(late, this.#bounds.waitMs)
       signal.addEventListener('abort', giveUp, { once: true })
-      this.#line.add(waiting)
+      const line = this.#lines.get(wanted.who)
+      if (line === undefined) this.#lines.set(wanted.who, new Set([waiting]))
+      else line.add(waiting)
     })
   }
 
-  /** The line is walked from its beginning: who doesn't fit lets others pass. */
+  /** One of each in turn, from the first on: who doesn't fit lets others pass. */
   serve(): void {
-    for (const waiting of this.#line) {
+    for (const [who, line] of this.#lines) {
       if (this.#taken >= this.#bounds.node && this.#offers.size === 0) break
-      const taken = this.find(waiting)
-      if (taken !== undefined) waiting.go(taken)
+      if (!this.#serveOne(line)) continue
+      // Behind the others, where this walk comes by once more.
+      this.#lines.delete(who)
+      if (line.size > 0) this.#lines.set(who, line)
     }
     if (this.#taken === 0) this.#empty()
+  }
+
+  sendAway(why: Failure): void {
+    for (const line of [...this.#lines.values()]) for (const each of line) each.giveUp(why)
+  }
+
+  #serveOne(line: Set<Waiting<T>>): boolean {
+    for (const waiting of line) {
+      const taken = this.find(waiting)
+      if (taken === undefined) continue
+      waiting.go(taken)
+      return true
+    }
+    return false
+  }
+
+  #stepOut(waiting: Waiting<T>): void {
+    const line = this.#lines.get(waiting.who)
+    line?.delete(waiting)
+    if (line?.size === 0) this.#lines.delete(waiting.who)
   }
 
   offered(): T[] {
@@ -162,7 +198,7 @@ class Room<T> {
   }
 
   /** The slot goes from hand to hand, and into another group where it is needed for one. */
-  #takeOver(holding: Holding<T>, { group, key }: Wanted): Taken<T> {
+  #takeOver(holding: Holding<T>, { group, key }: Omit<Wanted, 'who'>): Taken<T> {
     const { offered } = holding
     holding.withdraw()
     this.#count(holding.group, -1)

@@ -89,7 +89,7 @@ export type Metric =
   | { name: 'relayed'; direction: 'to_client' | 'to_node'; bytes: number }
   | { name: 'worker_opened' }
   | { name: 'worker_ended'; how: 'retired' | 'lost' }
-  | { name: 'cancel'; result: 'sent' | 'unknown' | 'passed_on' | 'dropped' | 'failed' }
+  | { name: 'cancel'; result: 'sent' | 'own' | 'unknown' | 'passed_on' | 'dropped' | 'failed' }
   | { name: 'peer_told'; result: 'ok' | 'failed' }
 
 /** Whoever looks after a node sees it in another state; to begin with, and in the end, it is gone. */

@@ -5,8 +5,9 @@
  * session's own address, which makes of 52 bits that can be guessed at 52 bits for one address.
  * Rule: looked up by a salted digest and compared in constant time; nothing is ever answered.
  */
-import { hash, randomBytes, timingSafeEqual } from 'node:crypto'
+import { hash, timingSafeEqual } from 'node:crypto'
 import type { Node } from '../cluster/node.ts'
+import { openRandomBytes } from '../random.ts'
 
 /** Process id and secret, by the client's minor version of the protocol. */
 const KEY_BYTES = 4 + 4
@@ -50,6 +51,7 @@ export function addressOf(client: { address: string } | undefined): string {
 
 /** @param worker - 0 to 4095 */
 export function openCancelKeys(worker: number): CancelKeys {
+  const randomBytes = openRandomBytes()
   const salt = randomBytes(16)
   const sessions = new Map<string, { key: Buffer; target: CancelTarget; from: string }>()
   const digest = (key: Buffer) => hash('sha256', Buffer.concat([salt, key]))

@@ -18,7 +18,7 @@ export interface Cancelling {
   request(key: Buffer, from: string): Promise<void>
   /** One that came in elsewhere; resolves as above, to whether the key is known here. */
   found(key: Buffer, from: string): Promise<boolean>
-  /** The gate's own: what a session that it ended was doing. */
+  /** The gate's own: what a session was doing that it ended, or that its client left. */
   cut(target: CancelTarget): Promise<void>
 }
 
@@ -39,13 +39,13 @@ const UNKNOWN: Rate = { atOnce: 100, perSecond: 20 }
 export function openCancelling({ cancelKeys, primary, log, now }: CancellingParts): Cancelling {
   const elsewhere = boundByAddress(primary.cancel, { now, count: primary.count })
   const [clients, own] = [openNamedTurns(AT_ONCE), openNamedTurns(AT_ONCE)]
-  const count = (result: 'sent' | 'unknown' | 'dropped' | 'failed') =>
+  const count = (result: 'sent' | 'own' | 'unknown' | 'dropped' | 'failed') =>
     primary.count({ name: 'cancel', result })
-  const send = async ({ node, key }: CancelTarget, turns: typeof own) => {
+  const send = async ({ node, key }: CancelTarget, turns: typeof own, sent: 'sent' | 'own') => {
     const signal = AbortSignal.timeout(TIMEOUT_MS)
     try {
       await turns(node.name, signal, () => cancelOnNode(node, key, signal))
-      count('sent')
+      count(sent)
     } catch (thrown) {
       count('failed')
       log.warn(
@@ -54,7 +54,7 @@ export function openCancelling({ cancelKeys, primary, log, now }: CancellingPart
       )
     }
   }
-  const once = oneAtATime((target) => send(target, clients))
+  const once = oneAtATime((target) => send(target, clients, 'sent'))
   const found = async (key: Buffer, from: string) => {
     const target = cancelKeys.find(key, from)
     if (target === undefined) return false
@@ -62,7 +62,7 @@ export function openCancelling({ cancelKeys, primary, log, now }: CancellingPart
     return true
   }
   return {
-    cut: (target) => send(target, own),
+    cut: (target) => send(target, own, 'own'),
     found,
     async request(key, from) {
       if (await found(key, from)) return

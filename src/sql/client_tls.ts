@@ -4,6 +4,7 @@
  * that somebody else accepted. https://www.postgresql.org/docs/18/ssl-tcp.html
  * Rule: a client need not show a certificate; one that does and can't be verified is refused.
  */
+import { constants } from 'node:crypto'
 import type { Socket } from 'node:net'
 import { createSecureContext, createServer, type SecureContext, type TLSSocket } from 'node:tls'
 import type { TlsMaterial } from '../config/listener_tls.ts'
@@ -81,6 +82,8 @@ function serverOptions({ certificates: [{ certPem, keyPem }], clientCaPem }: Tls
     cert: certPem,
     key: keyPem,
     minVersion: 'TLSv1.2' as const,
+    // libpq resumes no session: tickets would be made and sent for nobody.
+    secureOptions: constants.SSL_OP_NO_TICKET,
     requestCert,
     ...(requestCert && { ca: clientCaPem }),
   }

@@ -2,13 +2,13 @@
  * DOOR. The sockets that Postgres clients connect to: TCP and unix, each with its own terms. A
  * connection gets an id and a place, or is told that there is none.
  */
-import { randomBytes } from 'node:crypto'
 import type { Socket } from 'node:net'
 import { isDeepStrictEqual } from 'node:util'
 import type { Limits, ListenerConfig } from '../config/config.ts'
 import type { ListenerTls } from '../config/listener_tls.ts'
 import { asFailure, Failure } from '../failure.ts'
 import type { Primary } from '../peers/primary.ts'
+import { openRandomBytes } from '../random.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { errorResponse } from '../wire/server_messages.ts'
 import { openCancelKeys } from './cancel_keys.ts'
@@ -118,6 +118,7 @@ export async function openDoor(parts: DoorParts): Promise<Door> {
 function openSessions(parts: DoorParts) {
   let { limits } = parts
   const cancelKeys = openCancelKeys(parts.worker)
+  const randomBytes = openRandomBytes()
   const enter = openPlaces()
   const live = new Map<Socket, { stop: Stop; isSilent(): boolean; over: Promise<void> }>()
   let ending: Parameters<Stop> | undefined

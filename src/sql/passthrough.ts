@@ -62,18 +62,6 @@ export function clientsAnswers(
   }
 }
 
-/**
- * Until the client was asked nobody reads what it sends: that it has left is noticed here.
- * @returns ends with the login, or then, by `client_gone`.
- */
-export function untilGone(client: Leg, answers: ClientsAnswers, login: AbortSignal): AbortSignal {
-  const gone = new AbortController()
-  const leave = () => answers.asked || gone.abort(new Failure('client_gone'))
-  if (client.ended) leave()
-  client.socket.once('end', leave).once('close', leave)
-  return AbortSignal.any([login, gone.signal])
-}
-
 /** Each end proves the other that it knows the password; the gate learns nothing of it. */
 async function relayScram(client: Leg, node: Leg, permit: () => Promise<void>): Promise<void> {
   client.send(OFFER)

@@ -79,12 +79,12 @@ export class Relay {
     client.flow({
       chunk: (bytes) => this.#clientSays(bytes),
       end: () => this.#clientLeaves(),
-      broken: (how) => this.#clientIsGone(how.message),
+      broken: (how) => this.#clientIsGone(how),
     })
     node.flow({
       chunk: (bytes) => this.#nodeSays(bytes),
       end: () => this.#nodeLeaves('the node closed the connection'),
-      broken: (how) => this.#nodeLeaves(how.message),
+      broken: (how) => this.#nodeLeaves(how),
     })
   }
 

@@ -28,10 +28,11 @@ import { type Caller, type Entrance, handshake, isPrivate, whose } from './hands
 import { identify, type Way } from './identify.ts'
 import type { Places } from './limits.ts'
 import type { Passages } from './passages.ts'
-import { clientsAnswers, permitPassage, untilGone } from './passthrough.ts'
+import { clientsAnswers, permitPassage } from './passthrough.ts'
 import { type Ended, Relay } from './relay.ts'
 import { Report } from './report.ts'
 import { type Clusters, route, serverName } from './route.ts'
+import { whileHere } from './while_here.ts'
 
 /** A cluster as the door sees it: whom it believes, whom it lets in, where it is. */
 export interface Cluster extends Way, Enrolment, Withholding {
@@ -154,7 +155,9 @@ async function admit(
   const parameters = { ...asked, remoteAddress: report.remoteAddress }
   // The token dies here, unless the node is to judge it again.
   const leave = cluster.signIn === 'forward' ? { ...grant, token } : grant
-  const session = await connect(leave, cluster.nodes, parameters, signal, cluster.pool)
+  const toNode = (signal: AbortSignal) =>
+    connect(leave, cluster.nodes, parameters, signal, cluster.pool)
+  const session = await (cluster.pool ? whileHere(client, signal, toNode) : toNode(signal))
   return { ...session, untilMs: endOf(grant, cluster) }
 }
 
@@ -171,8 +174,7 @@ async function admitUnjudged(
   const parameters = { ...asked, remoteAddress: report.remoteAddress }
   const permit = () => cluster.withhold(passage.role, report, signal)
   const answers = clientsAnswers(client, isPrivate(client, caller), permit)
-  const here = untilGone(client, answers, signal)
-  return await cluster.passages.take(caller.peer?.address ?? '', here, async () => {
+  const enter = async (here: AbortSignal) => {
     await report.granted(passage)
     const session = await connect({ ...passage, answers }, cluster.nodes, parameters, here)
     try {
@@ -185,7 +187,10 @@ async function admitUnjudged(
       session.release()
       throw thrown
     }
-  })
+  }
+  const address = caller.peer?.address ?? ''
+  const wait = (here: AbortSignal) => cluster.passages.take(address, here, () => enter(here))
+  return await whileHere(client, signal, wait, () => !answers.asked)
 }
 
 /** When the token is no longer taken; undefined for one that is good for ever. */
@@ -196,7 +201,7 @@ function endOf({ principal: { until } }: Grant, { trust }: Cluster): number | un
 /** The session itself, from the node's greeting to the end of either side. */
 async function attend(
   client: Leg,
-  { node, leg, opening, warm, keep, release, untilMs }: Admitted,
+  { node, leg, opening, warm, keep, leave, release, untilMs }: Admitted,
   minor: number,
   report: Report,
   parts: LoginParts,
@@ -206,29 +211,31 @@ async function attend(
   const cancel = target && cancelKeys.issue(target, addressOf(caller.peer), minor)
   let left: LeftQuiet | undefined
   try {
-    client.send(AUTHENTICATION_OK)
-    client.send(opening.messages)
-    if (cancel !== undefined) client.send(backendKeyData(cancel.key))
     await report.opened(node, warm)
-    client.send(opening.readyForQuery)
+    const key = cancel === undefined ? [] : [backendKeyData(cancel.key)]
+    // In one write: each costs more than all else here.
+    client.send(Buffer.concat([AUTHENTICATION_OK, opening.messages, ...key, opening.readyForQuery]))
     const relay = new Relay(client, leg, keep !== undefined)
     onStop((why, when) => (when === 'quiet' ? relay.stopAtQuiet(why) : relay.stop(why)))
     if (limits.idleTimeoutMs !== undefined)
       relay.stopWhenIdle(limits.idleTimeoutMs, new Failure('idle_timeout'))
     const disarm = endAtExpiry(relay, { ...cluster.atExpiry, untilMs, now })
     const ended = await relay.ended.finally(disarm)
-    const cut = ended.by === 'gate' && relay.phase !== 'quiet'
+    // The node would finish a statement whose client was told that it is over. In a pool what a client left
+    // behind ends as well: it would hold a place that counts until the node has closed it.
+    const isBusy = relay.phase !== 'quiet'
+    const cut = isBusy && (ended.by === 'gate' || (leave !== undefined && !leg.ended))
     // Before the report: what that may throw is not to be said in the middle of a message.
     client.close(lastWords(ended, report))
-    // The node would finish a statement whose client was told that it is over.
     const cancelled = cut && target !== undefined ? parts.cancelling.cut(target) : undefined
     await report.ended(ended, relay.bytes).finally(() => cancelled)
     if (relay.leftQuiet)
       left = { canceled: target?.wanted === true, parametersTold: relay.parametersTold }
   } finally {
     cancel?.revoke()
-    if (keep === undefined || left === undefined) leg.close()
-    else keep(left)
+    if (keep !== undefined && left !== undefined) keep(left)
+    else if (leave !== undefined) leave()
+    else leg.close()
     release()
   }
 }

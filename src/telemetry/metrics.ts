@@ -56,7 +56,7 @@ function ofConnections(registry: Registry) {
   })
   const cancels = new Counter({
     name: 'postern_cancels_total',
-    help: 'CancelRequests, of clients and of peers, by what became of them.',
+    help: 'CancelRequests, of clients and of peers, by what became of them; own: the gate sent it by itself.',
     labelNames: ['result'],
     registers,
   })

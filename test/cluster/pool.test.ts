@@ -51,8 +51,12 @@ const well = (sql: string): Buffer[] => {
   if (sql === 'CLOSE ALL') return [complete('CLOSE'), readyForQuery()]
   if (sql === 'DISCARD ALL') return [complete('DISCARD ALL'), readyForQuery()]
   if (sql.includes('current_setting')) return one('UTC', '18.4', 'CockroachDB CCL v23.1.2 (x86_64)')
+  if (isBeginning(sql)) return one('t', 't', 't')
   return one(Buffer.from('carl').toString('hex'), seed, 't', 't', 't')
 }
+/** What a session that is to be kept is asked of its beginning. */
+const isBeginning = (sql: string) => sql.includes('rolreplication')
+const seedIn = (sql: string) => /'(\d\.\d+)'/.exec(sql)?.[1] ?? ''
 const isCheck = (sql: string) => sql.includes('rolcanlogin')
 
 let scripted: ScriptedNode | undefined
@@ -134,7 +138,12 @@ describe('a session that is kept', () => {
       keyOf(first),
       Buffer.concat(SETTINGS),
     ])
-    expect(asked).toEqual(['DISCARD ALL', 'RESET ROLE', expect.stringContaining('setseed')])
+    expect(asked).toEqual([
+      'DISCARD ALL',
+      'RESET ROLE',
+      expect.stringContaining('pg_settings'),
+      expect.stringContaining('setseed'),
+    ])
     expect(sum('idle')).toBe(0)
   })
 
@@ -174,6 +183,26 @@ describe('a session that is kept', () => {
     await expect.poll(closed).toMatchObject([{ why: 'reset_failed' }])
     await expect.poll(() => asked.at(-1)).toBe('X')
     expect((await take()).warm).toBe(false)
+  })
+
+  it.each([0, 1, 2])(
+    'is closed when the answer about its beginning has a no, at %i',
+    async (no) => {
+      const values = ['t', 't', 't'].with(no, 'f')
+      const answers: Answers = (sql) => (isBeginning(sql) ? one(...values) : well(sql))
+      const { take, closed } = await open({ answers })
+      ;(await take()).keep?.(QUIET)
+      await expect.poll(closed).toMatchObject([{ why: 'reset_failed' }])
+    },
+  )
+
+  it('is asked for the settings of its beginning once', async () => {
+    const { take, keepOne, asked, idle } = await open()
+    await keepOne()
+    ;(await take()).keep?.(QUIET)
+    await idle(1)
+    const questions = asked.filter(isBeginning).map((sql) => sql.includes('pg_settings'))
+    expect(questions).toEqual([true, false])
   })
 
   it('is asked for its settings where one of them was told of meanwhile', async () => {
@@ -236,6 +265,24 @@ describe('a session that is kept', () => {
     await expect.poll(() => asked.filter((each) => each === 'X')).toHaveLength(3)
   })
 
+  it('goes by the name of its node, not by what a look-up made of it', async () => {
+    const { pool, node, keepOne, sum } = await open({ plan: { size: 1 } })
+    const take = (node: Node) => pool.take(grantFor('carl'), node, NO_PARAMETERS, never, 5_000)
+    const first = await keepOne()
+    const again = await take({ ...node, address: { ...node.address } })
+    expect([again.warm, keyOf(again)]).toEqual([true, keyOf(first)])
+    again.keep?.(QUIET)
+    await expect.poll(() => sum('idle')).toBe(1)
+    // The same name at another address: its room is taken, and the session is not the same.
+    const { host, port } = { host: '127.0.0.1', port: 0, ...node.address }
+    const elsewhere = await take({
+      ...node,
+      address: { host: host.replace('127.', '::ffff:127.'), port },
+    })
+    expect([elsewhere.warm, keyOf(elsewhere)]).toEqual([false, (keyOf(first) ?? 0) + 1])
+    await expect.poll(() => first.leg.socket.closed).toBe(true)
+  })
+
   it('on CockroachDB has its cursors closed, and a version that discards all the rest', async () => {
     const answers: Answers = (sql) =>
       isCheck(sql) ? one('carl', /'(\d\.\d+)'/.exec(sql)?.[1] ?? '', 't', 't', 't') : well(sql)
@@ -243,12 +290,24 @@ describe('a session that is kept', () => {
     await keepOne()
     expect((await take()).warm).toBe(true)
     expect(asked.slice(0, 2)).toEqual(['CLOSE ALL', 'DISCARD ALL'])
-    expect(asked[2]).not.toContain('setseed')
+    expect(asked[2]).not.toMatch(/setseed|rolvaliduntil/)
+  })
+
+  it('on CockroachDB has a password that is still good, where it is for one', async () => {
+    const answers: Answers = (sql) =>
+      isCheck(sql) ? one('carl', seedIn(sql), 'f', 't', 't') : well(sql)
+    const { pool, node, asked, closed, idle } = await open({ answers, dialect: 'cockroachdb' })
+    const scram: Node = { ...node, signIn: 'scram' }
+    const take = () => pool.take(grantFor('carl'), scram, NO_PARAMETERS, never, 5_000)
+    ;(await take()).keep?.(QUIET)
+    await idle(1)
+    expect((await take()).warm).toBe(false)
+    expect(asked.find(isCheck)).toContain('rolvaliduntil')
+    expect(closed()).toMatchObject([{ why: 'check_failed' }])
   })
 })
 
 describe('a session that is to be handed out', () => {
-  const seedIn = (sql: string) => /'(\d\.\d+)'/.exec(sql)?.[1] ?? ''
   const CARL = Buffer.from('carl').toString('hex')
   it.each<[string, (sql: string) => Buffer[] | 'nothing']>([
     ['may not log in', (sql) => one(CARL, seedIn(sql), 'f', 't', 't')],

@@ -9,10 +9,17 @@ const BOUNDS = { group: 2, node: 3, waitMs: 60_000 }
 
 function open(bounds = BOUNDS) {
   const waiting = { now: 0 }
-  const slots = openSlots<string, string>(bounds, (change) => {
+  const slots = openSlots<string>(bounds, (change) => {
     waiting.now += change
   })
-  return { slots, waiting }
+  const take = (
+    node: string,
+    group: string,
+    key: string | undefined,
+    signal: AbortSignal,
+    who = 'me',
+  ) => slots.take(node, { group, key, who }, signal)
+  return { slots: { ...slots, take }, waiting }
 }
 
 /** What has come of a wish by now. */
@@ -46,6 +53,35 @@ describe('room on a node', () => {
     a.slot.free()
     await settled(Promise.resolve())
     expect([got, waiting.now]).toEqual([['b', 'a'], 2])
+  })
+
+  it('is given to one of each in turn, however many one of them wants', async () => {
+    const { slots } = open({ ...BOUNDS, group: 1 })
+    const { slot: first } = await slots.take('one', 'a', undefined, never)
+    const got: string[] = []
+    let slot = first
+    for (const who of ['many', 'many', 'many', 'one', 'two', 'one'])
+      void slots.take('one', 'a', undefined, never, who).then((taken) => {
+        got.push(who)
+        slot = taken.slot
+      })
+    for (let at = 0; at < 6; at++) {
+      slot.free()
+      await settled(Promise.resolve())
+    }
+    expect(got).toEqual(['many', 'one', 'two', 'many', 'one', 'many'])
+  })
+
+  it('is for nobody who waits when it is closed; who finds room then has it', async () => {
+    const { slots, waiting } = open({ ...BOUNDS, group: 1 })
+    const { slot } = await slots.take('one', 'a', undefined, never)
+    const late = slots.take('one', 'a', undefined, never)
+    slots.close(new Failure('not_ready', { values: { problem: 'closed' } }))
+    await expect(late).rejects.toThrow('closed')
+    await expect(slots.take('one', 'a', undefined, never)).rejects.toThrow('closed')
+    expect(waiting.now).toBe(0)
+    slot.free()
+    expect(await settled(slots.take('one', 'a', undefined, never))).not.toBe('waits')
   })
 
   it('is for nobody who gave up, or waited too long', async () => {

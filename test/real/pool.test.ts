@@ -85,21 +85,6 @@ describe.each(VERSIONS)('on PostgreSQL %i', (version) => {
       expect(await visit(gate, 'carl')).not.toBe(pid)
     })
 
-    it('finds the role that its own options give, whatever was set meanwhile', async () => {
-      await node.sql('GRANT carl TO maxroach')
-      const gate = await open()
-      const as = { options: `${SWITCH} -c role=carl` }
-      const who = 'SELECT current_user, session_user'
-      for (let at = 0; at < 3; at++) {
-        const guest = await gate.enter('maxroach', as)
-        expect(await guest.ask(who)).toEqual([['carl', 'maxroach']])
-        await guest.ask('SET ROLE maxroach')
-        await guest.leave()
-        await gate.idle(1)
-      }
-      await node.sql('REVOKE carl FROM maxroach')
-    })
-
     it("can't foresee random(), whatever seed was left", async () => {
       const gate = await open()
       const numbers = new Set<unknown>()

@@ -40,8 +40,11 @@ afterEach(async () => {
   await expect.poll(pids).toEqual([])
 })
 
-async function open(more: Record<string, unknown> = {}): Promise<Served> {
-  gate = await startServe({ node, cluster: { pool: POOL } }, more)
+async function open(
+  more: Record<string, unknown> = {},
+  pool: Record<string, unknown> = {},
+): Promise<Served> {
+  gate = await startServe({ node, cluster: { pool: { ...POOL, ...pool } } }, more)
   return gate
 }
 
@@ -106,6 +109,24 @@ describe('a gate that keeps sessions', () => {
     await idle(gate, 1)
     await leave(await enter(gate))
     expect(await pids()).toHaveLength(1)
+  })
+
+  it('tells those who wait for one to come again, when the cluster is another one', async () => {
+    const gate = await open({}, { size: 1 })
+    const live = await enter(gate)
+    const late = await openTls(gate.port, gate.caPem)
+    clients.push(late)
+    const refused = signIn(late, USER, await gate.token('maxroach')).then(refusalOf)
+    await expect.poll(() => metric(gate, 'postern_pool_waiting{')).toBe(1)
+    await change(gate, { connect_timeout: '6s' })
+    expect(await refused).toMatchObject({
+      C: '57P03',
+      M: 'the cluster was configured anew: try again',
+    })
+    // The new one has room of its own.
+    await leave(await enter(gate))
+    await leave(live)
+    await idle(gate, 1)
   })
 
   it('keeps them when nothing of their cluster changes', async () => {
