@@ -1,0 +1,155 @@
+/**
+ * What Postern is to reach, as issue 6 sets it. A bound is on the median of ratios within a round, where
+ * the figure is one; each figure of a target has to keep it.
+ */
+import { nameOf as flatNameOf } from './flat.ts'
+import { COLLECTED, figureOf, WHAT as IDLE } from './memory.ts'
+import { DIMENSIONS, GIVEN, nameOf as scalingNameOf } from './scaling.ts'
+import { WHAT as SIGN_INS, WARM, WARM_NEW } from './signins.ts'
+import { keyOf } from './steady.ts'
+
+export interface Target {
+  what: string
+  bound: Bound
+  /** What we would like, where that is more; in words. */
+  aim?: string
+  /** Behind the bound and the value. */
+  unit?: string
+  figures: Figure[]
+}
+
+export type Bound = { atMost: number } | { atLeast: number }
+
+export interface Figure {
+  /** Which of the target's figures: workload, legs. */
+  where: string
+  /** Its name in a section's `measured`. */
+  name: string
+}
+
+const PLAINTEXT = ['plaintext > plaintext', 'plaintext > unix']
+const TLS = ['TLS > plaintext', 'TLS > unix']
+
+/** For each workload and pair of legs, Postern's ratio to a peer's. */
+function ratios(
+  workloads: string[],
+  legs: string[],
+  figure: string,
+  to: Parameters<typeof keyOf>[3],
+): Figure[] {
+  return workloads.flatMap((what) =>
+    legs.map((pair) => ({ where: `${what}, ${pair}`, name: keyOf(what, pair, figure, to) })),
+  )
+}
+
+const NARROW = ['COPY out, rows of 84 bytes']
+const WIDE = ['COPY out, rows of 8 KB', 'COPY out, rows of 100 KB']
+const C8_AND_C32 = ['prepared c=8', 'prepared c=32']
+
+export const TARGETS: Target[] = [
+  {
+    what: 'CPU a transaction to PgBouncer, plaintext at the front',
+    bound: { atMost: 1.45 },
+    aim: '1',
+    figures: ratios(C8_AND_C32, PLAINTEXT, 'cpuUs', 'PgBouncer'),
+  },
+  {
+    what: 'CPU a transaction to PgBouncer, TLS at the front',
+    bound: { atMost: 1.5 },
+    aim: '1',
+    figures: ratios(C8_AND_C32, TLS, 'cpuUs', 'PgBouncer'),
+  },
+  {
+    what: 'CPU a gigabyte of narrow rows to PgBouncer',
+    bound: { atMost: 0.75 },
+    figures: ratios(NARROW, PLAINTEXT, 'cpuPerGb', 'PgBouncer'),
+  },
+  {
+    what: 'CPU a gigabyte of wide rows to PgBouncer',
+    bound: { atMost: 0.4 },
+    figures: ratios(WIDE, PLAINTEXT, 'cpuPerGb', 'PgBouncer'),
+  },
+  {
+    what: 'CPU a gigabyte of wide rows to PgBouncer 64K',
+    bound: { atMost: 0.8 },
+    figures: ratios(WIDE, PLAINTEXT.slice(0, 1), 'cpuPerGb', 'PgBouncer 64K'),
+  },
+  {
+    what: 'rate of wide rows to the direct connection',
+    bound: { atLeast: 0.9 },
+    figures: ratios(WIDE, PLAINTEXT.slice(0, 1), 'rate', 'direct'),
+  },
+  {
+    what: 'p99 of point queries beside one COPY to PgBouncer',
+    bound: { atMost: 0.5 },
+    figures: ratios(['beside a COPY'], [...PLAINTEXT, 'TLS > plaintext'], 'p99Us', 'PgBouncer'),
+  },
+  {
+    what: 'rate of sign-ins to direct ones by SCRAM',
+    bound: { atLeast: 8 },
+    figures: ratios([`${SIGN_INS}, ${WARM}`], PLAINTEXT.slice(0, 1), 'rate', 'direct'),
+  },
+  {
+    what: "rate of sign-ins to PgBouncer's",
+    bound: { atLeast: 1 },
+    figures: ratios([`${SIGN_INS}, ${WARM}`], TLS.slice(0, 1), 'rate', 'PgBouncer'),
+  },
+  {
+    what: 'CPU a sign-in to PgBouncer, token remembered',
+    bound: { atMost: 1.3 },
+    figures: ratios([`${SIGN_INS}, ${WARM}`], TLS.slice(0, 1), 'cpuUs', 'PgBouncer'),
+  },
+  {
+    what: 'CPU a sign-in to PgBouncer, new tokens',
+    bound: { atMost: 1.5 },
+    figures: ratios([`${SIGN_INS}, ${WARM_NEW}`], TLS.slice(0, 1), 'cpuUs', 'PgBouncer'),
+  },
+  {
+    what: 'memory of an idle session, plaintext',
+    bound: { atMost: 15 },
+    unit: 'KiB',
+    figures: [{ where: IDLE, name: figureOf('plaintext', COLLECTED) }],
+  },
+  {
+    what: 'memory of an idle session to PgBouncer',
+    bound: { atMost: 3.3 },
+    aim: '2',
+    figures: ratios([IDLE], TLS.slice(0, 1), COLLECTED, 'PgBouncer'),
+  },
+  {
+    what: 'idle sessions on one worker',
+    bound: { atLeast: 5_000 },
+    figures: (['plaintext', 'TLS'] as const).map((client) => ({
+      where: `${client} > plaintext`,
+      name: figureOf(client, 'sessions'),
+    })),
+  },
+  {
+    what: 'CPU a sign-in, where there are 10 000 to where there are 10',
+    bound: { atMost: 1.2 },
+    figures: DIMENSIONS.flatMap((dimension) =>
+      GIVEN.map(({ figure }) => ({
+        where: `${dimension.name}, token ${figure}`,
+        name: scalingNameOf(dimension, figure),
+      })),
+    ),
+  },
+  {
+    what: 'what a thousand sign-ins leave in the heap',
+    bound: { atMost: 5 },
+    unit: 'KiB',
+    figures: (['none', 'session'] as const).map((mode) => ({
+      where: `pool.mode: ${mode}`,
+      name: flatNameOf(mode, 'heap'),
+    })),
+  },
+]
+
+/** `met`, or by how much it was missed. */
+export function verdict(bound: Bound, value: number): string {
+  const [limit, met] =
+    'atMost' in bound
+      ? [bound.atMost, value <= bound.atMost]
+      : [bound.atLeast, value >= bound.atLeast]
+  return met ? 'met' : `missed by ${Math.ceil(Math.abs(value / limit - 1) * 100)} %`
+}
