@@ -93,6 +93,7 @@ export interface How {
 
 /** Nothing of the developer's own: no ~/.psqlrc, no ~/.pgpass, no PGHOST. */
 const ENVIRONMENT = {
+  NODE_COMPILE_CACHE: join(import.meta.dirname, '../../node_modules/.cache/compile'),
   PATH: process.env['PATH'] ?? '',
   HOME: '/nonexistent',
   LC_ALL: 'C.UTF-8',
