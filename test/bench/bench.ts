@@ -1,6 +1,6 @@
 /**
  * `npm run bench`: Postern beside what people would use in its place, on this machine, in one run. Prints
- * docs/benchmarks.md, and with --write keeps it. Progress goes to stderr. See docs/benchmarks.md.
+ * what it found, and with --write keeps it as docs/benchmarks.md. Progress goes to stderr.
  */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
