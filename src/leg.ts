@@ -5,6 +5,7 @@
  * Rule: every wait names its bound; the deadline is the signal that the leg was last given.
  */
 import type { Socket } from 'node:net'
+import type { Writable } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
 import { Failure } from './failure.ts'
 import { type Frame, Framing } from './wire/framing.ts'
@@ -24,8 +25,8 @@ export class LegEnded extends Error {
 
 /** Takes what arrives once the leg flows. */
 export interface Sink {
-  /** @returns whether the chunk's memory is still needed when the call is over. */
-  chunk(bytes: Buffer): boolean
+  /** @returns where the chunk waits to be written when the call is over: its memory is needed until then. */
+  chunk(bytes: Buffer): Writable | undefined
   /** The other side will send no more; it may still read. */
   end(): void
   /** The leg is gone. */
@@ -206,13 +207,13 @@ export class Leg {
     this.socket.destroy()
   }
 
-  /** What arrived. @returns whether its memory is still needed afterwards (see `Sink.chunk`). */
-  receive(bytes: Buffer): boolean {
+  /** What arrived. @returns where its memory is still needed afterwards (see `Sink.chunk`). */
+  receive(bytes: Buffer): Writable | undefined {
     if (this.#sink !== undefined) return this.#sink.chunk(bytes)
     this.#framing.push(bytes)
     if (this.#framing.size > this.#waitingMax) this.socket.pause()
     this.#settle()
-    return false
+    return undefined
   }
 
   /** Of the deadline, and of what nobody will ask for any more: it may be half a token. */
@@ -280,7 +281,7 @@ function discard(socket: Socket, bytesMax: number): Sink {
     chunk(chunk) {
       bytes += chunk.length
       if (bytes > bytesMax) socket.pause()
-      return false
+      return undefined
     },
     end: () => undefined,
     broken: () => undefined,

@@ -21,7 +21,7 @@ async function closed(leg: Leg, request: Buffer, signal: AbortSignal): Promise<v
   await new Promise<void>((resolve, reject) => {
     signal.addEventListener('abort', () => reject(signal.reason), { once: true })
     const done = () => resolve()
-    leg.flow({ chunk: () => false, end: done, broken: done })
+    leg.flow({ chunk: () => undefined, end: done, broken: done })
     leg.send(request)
   })
 }

@@ -200,7 +200,7 @@ export class PoolSession {
     this.#signedIn.leg.flow({
       chunk() {
         lose('it said something unasked')
-        return false
+        return undefined
       },
       end: () => lose('it closed the connection'),
       broken: lose,

@@ -4,14 +4,17 @@
  * https://nodejs.org/docs/latest-v24.x/api/net.html#socketconnectoptions-connectlistener
  * Rule: nothing is read into memory that a write still needs.
  */
+import type { Writable } from 'node:stream'
 
 const READ_BYTES = { min: 1024, max: 64 * 1024 }
 /** A buffer is four times too large after so many reads that fill less than an eighth of it. */
 const SMALL_READS = 32
 
-/** @param receive - @returns whether it still needs the memory: it is given another one then. */
-export function readIntoOneBuffer(receive: (bytes: Buffer) => boolean) {
-  let buffer = Buffer.allocUnsafeSlow(READ_BYTES.min)
+/** @param receive - @returns where the bytes, or some of them, still wait to be written. */
+export function readIntoOneBuffer(receive: (bytes: Buffer) => Writable | undefined) {
+  let buffer: Buffer = Buffer.allocUnsafeSlow(READ_BYTES.min)
+  /** Read into right before, and where that waited: a stream of TLS records needs two in turn. */
+  let before: { buffer: Buffer; waitedIn: Writable } | undefined
   let small = 0
   const next = (size: number): number => {
     small = size * 8 < buffer.length ? small + 1 : 0
@@ -20,12 +23,20 @@ export function readIntoOneBuffer(receive: (bytes: Buffer) => boolean) {
     small = 0
     return Math.max(buffer.length / 4, READ_BYTES.min)
   }
+  /** Memory of so many bytes that nothing waits in any more: what waits now came after it. */
+  const free = (bytes: number, size: number, waitsIn: Writable | undefined): Buffer => {
+    const written = waitsIn === before?.waitedIn && waitsIn && waitsIn.writableLength <= size
+    if (written && before?.buffer.length === bytes) return before.buffer
+    return Buffer.allocUnsafeSlow(bytes)
+  }
   return {
     buffer: () => buffer,
     callback(size: number): boolean {
       const bytes = next(size)
-      const kept = receive(buffer.subarray(0, size))
-      if (kept || bytes !== buffer.length) buffer = Buffer.allocUnsafeSlow(bytes)
+      const waitsIn = receive(buffer.subarray(0, size))
+      const last = buffer
+      if (waitsIn !== undefined || bytes !== last.length) buffer = free(bytes, size, waitsIn)
+      before = waitsIn && { buffer: last, waitedIn: waitsIn }
       return true
     },
   }

@@ -3,6 +3,7 @@
  * long stream comes in pieces that are not worth a read and a write each: it is made to come in larger ones.
  * Rule: what has been read goes on at once; only what comes right behind it may have to wait, for a moment.
  */
+import type { Writable } from 'node:stream'
 import type { Leg } from '../leg.ts'
 
 /** A stream is what goes on for so long without a word from the other side: rows, or a COPY. */
@@ -12,10 +13,14 @@ const PIECE_BYTES = 32 * 1024
 /** In it the kernel gathers what takes one read and one write then. */
 const GATHER_MS = 1
 
+/** What one session may carry before the others have their turn: libuv reads a socket 32 times in a row. */
+const TURN_BYTES = 64 * 1024
+
 /** Why the leg isn't read. */
 const FULL = 1
 const OWED = 2
 const GATHERING = 4
+const OTHERS_TURN = 8
 
 export class Flow {
   readonly #from: Leg
@@ -23,7 +28,10 @@ export class Flow {
   #held = 0
   /** Bytes since the other side spoke. */
   #streamed = 0
+  /** Bytes since the others had their turn. */
+  #inTurn = 0
   #gathered: NodeJS.Timeout | undefined
+  #turn: NodeJS.Immediate | undefined
   readonly #onDrain = () => this.#release(FULL)
 
   constructor(from: Leg, to: Leg) {
@@ -32,12 +40,15 @@ export class Flow {
     to.socket.on('drain', this.#onDrain)
   }
 
-  /** @returns whether the chunk's memory is still needed: the socket hasn't taken it yet. */
-  write(bytes: Buffer): boolean {
+  /** @returns where the chunk waits, if it does: its memory is needed until then. */
+  write(bytes: Buffer): Writable | undefined {
     this.#streamed += bytes.length
-    if (!this.#to.socket.write(bytes)) this.#hold(FULL)
+    this.#inTurn += bytes.length
+    const { socket } = this.#to
+    if (!socket.write(bytes)) this.#hold(FULL)
+    if (this.#inTurn >= TURN_BYTES) this.#letOthers()
     if (this.#streamed > STREAM_BYTES && bytes.length < PIECE_BYTES) this.#gather()
-    return this.#to.socket.writableLength > 0
+    return socket.writableLength > 0 ? socket : undefined
   }
 
   /** Something came the other way: what follows may be an answer to it. */
@@ -57,7 +68,14 @@ export class Flow {
   /** It is over: the legs may be somebody else's. */
   close(): void {
     clearTimeout(this.#gathered)
+    clearImmediate(this.#turn)
     this.#to.socket.off('drain', this.#onDrain)
+  }
+
+  #letOthers(): void {
+    this.#inTurn = 0
+    this.#hold(OTHERS_TURN)
+    this.#turn = setImmediate(() => this.#release(OTHERS_TURN))
   }
 
   /** Not with TLS: one read of it comes as many records, and each would wait. */

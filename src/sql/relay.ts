@@ -3,6 +3,7 @@
  * ReadyForQuery's status byte; no other body is looked at, and nothing is assembled.
  * Rule: what one side doesn't take, the other side doesn't send: nothing here grows.
  */
+import type { Writable } from 'node:stream'
 import { asFailure, Failure } from '../failure.ts'
 import type { Leg, Side } from '../leg.ts'
 import { Headers } from '../wire/headers.ts'
@@ -131,33 +132,34 @@ export class Relay {
     this.#finish('gate', why.message, why)
   }
 
-  #clientSays(bytes: Buffer): boolean {
-    if (this.#over) return false
+  #clientSays(bytes: Buffer): Writable | undefined {
+    if (this.#over) return undefined
     if (this.#keepNode && isTerminate(bytes) && this.phase === 'quiet') {
       this.#clientIsGone(CLIENT_CLOSED)
-      return false
+      return undefined
     }
-    if (!this.#read('client', this.#fromClient, bytes)) return false
+    if (!this.#read('client', this.#fromClient, bytes)) return undefined
     this.bytes.toNode += bytes.length
     this.#toClient.otherSpoke()
-    const kept = this.#toNode.write(bytes)
+    const waitsIn = this.#toNode.write(bytes)
     if (this.#phase.owed > OWED_MAX) this.#toNode.holdForAnswers()
     this.#lookForQuiet()
-    return kept
+    return waitsIn
   }
 
-  #nodeSays(bytes: Buffer): boolean {
+  #nodeSays(bytes: Buffer): Writable | undefined {
     if (this.#over) {
       this.#leftQuiet = false
-      return false
+      return undefined
     }
-    if (!this.#read('node', this.#fromNode, bytes)) return false
+    if (!this.#read('node', this.#fromNode, bytes)) return undefined
     this.bytes.toClient += bytes.length
     this.#toNode.otherSpoke()
     if (this.#phase.owed < OWED_MAX / 2) this.#toNode.answered()
-    const kept = this.#notices.length === 0 ? this.#toClient.write(bytes) : this.#withNotices(bytes)
+    const waitsIn =
+      this.#notices.length === 0 ? this.#toClient.write(bytes) : this.#withNotices(bytes)
     this.#lookForQuiet()
-    return kept
+    return waitsIn
   }
 
   /** @returns false where the bytes break the protocol; none of them goes on then. */
@@ -179,13 +181,12 @@ export class Relay {
     }
   }
 
-  #withNotices(bytes: Buffer): boolean {
+  #withNotices(bytes: Buffer): Writable | undefined {
     const boundary = this.#fromNode.lastBoundary
     if (boundary < 0) return this.#toClient.write(bytes)
     this.#toClient.write(bytes.subarray(0, boundary))
     for (const notice of this.#notices.splice(0)) this.#toClient.write(notice)
-    this.#toClient.write(bytes.subarray(boundary))
-    return true
+    return this.#toClient.write(bytes.subarray(boundary))
   }
 
   /** The client may still read: the node answers what it was asked, then closes. */

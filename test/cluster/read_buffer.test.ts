@@ -1,14 +1,23 @@
+import { Writable } from 'node:stream'
 import { describe, expect, it } from 'vitest'
 import { readIntoOneBuffer } from '../../src/cluster/read_buffer.ts'
 
 const KB = 1024
 
+/** Where chunks wait to be written; `waiting` is how many bytes of them. */
+function destination() {
+  const stream = new Writable({ highWaterMark: 1e9, write: () => undefined })
+  const state = { waiting: 0 }
+  Object.defineProperty(stream, 'writableLength', { get: () => state.waiting })
+  return { stream, state }
+}
+
 /** What a socket does with it: reads so many bytes into it, each time as many as fit at most. */
-function reader(kept: () => boolean) {
+function reader(receive: (bytes: Buffer) => Writable | undefined) {
   const received: Buffer[] = []
   const onread = readIntoOneBuffer((bytes) => {
     received.push(bytes)
-    return kept()
+    return receive(bytes)
   })
   const read = (wanted: number) => {
     const buffer = onread.buffer()
@@ -17,18 +26,21 @@ function reader(kept: () => boolean) {
     onread.callback(size)
     return buffer.length
   }
-  return { read, received, size: () => onread.buffer().length }
+  const memories = () => new Set(received.map(({ buffer }) => buffer)).size
+  return { read, received, memories, size: () => onread.buffer().length }
 }
+
+const taken = () => undefined
 
 describe('the memory that a socket reads into', () => {
   it('grows as it is filled, and no further than 64 KB', () => {
-    const { read } = reader(() => false)
+    const { read } = reader(taken)
     const sizes = Array.from({ length: 6 }, () => read(1_000_000))
     expect(sizes).toEqual([1, 4, 16, 64, 64, 64].map((each) => each * KB))
   })
 
   it('shrinks when little comes, and not before', () => {
-    const { read, size } = reader(() => false)
+    const { read, size } = reader(taken)
     while (size() < 64 * KB) read(1_000_000)
     for (let i = 0; i < 31; i++) read(100)
     expect(size()).toBe(64 * KB)
@@ -41,13 +53,62 @@ describe('the memory that a socket reads into', () => {
     expect(size()).toBe(KB)
   })
 
-  it('is the same as long as nobody needs it, and another one where somebody does', () => {
-    let kept = true
-    const { read, received } = reader(() => kept)
-    for (let i = 0; i < 3; i++) read(10)
-    kept = false
-    for (let i = 0; i < 3; i++) read(10)
-    expect(new Set(received.map(({ buffer }) => buffer)).size).toBe(4)
-    expect(received.slice(0, 3).map((bytes) => bytes[0])).toEqual([0, 1, 2])
+  it('is the same as long as nothing waits in it', () => {
+    const { read, memories } = reader(taken)
+    for (let i = 0; i < 5; i++) read(10)
+    expect(memories()).toBe(1)
+  })
+
+  it('is two in turn where each chunk is written when the next one comes', () => {
+    const { stream, state } = destination()
+    const { read, received, memories } = reader(({ length }) => {
+      state.waiting = length
+      return stream
+    })
+    for (let i = 0; i < 6; i++) read(10)
+    expect(memories()).toBe(2)
+    // Only what was read right before may still be needed.
+    expect(received.slice(-2).map((bytes) => bytes[0])).toEqual([4, 5])
+  })
+
+  it.each<[string, () => (bytes: Buffer) => Writable | undefined]>([
+    [
+      'where earlier chunks wait as well',
+      () => {
+        const { stream, state } = destination()
+        return ({ length }) => {
+          state.waiting += length
+          return stream
+        }
+      },
+    ],
+    [
+      'where the next one waits elsewhere: the first may still wait there',
+      () => {
+        return ({ length }) => {
+          const { stream, state } = destination()
+          state.waiting = length
+          return stream
+        }
+      },
+    ],
+  ])('is another one each time %s', (_, receive) => {
+    const { read, received, memories } = reader(receive())
+    for (let i = 0; i < 5; i++) read(10)
+    expect(memories()).toBe(5)
+    expect(received.map((bytes) => bytes[0])).toEqual([0, 1, 2, 3, 4])
+  })
+
+  it('is another one than a chunk that waits in a stream which another chunk passed by', () => {
+    const first = destination()
+    const second = destination()
+    const order = [first, undefined, second, second]
+    const { read, received } = reader(({ length }) => {
+      const to = order.shift()
+      if (to !== undefined) to.state.waiting = length
+      return to?.stream
+    })
+    for (let i = 0; i < 4; i++) read(10)
+    expect(received[0]?.[0]).toBe(0)
   })
 })

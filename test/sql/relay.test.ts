@@ -233,6 +233,20 @@ describe('pressure', () => {
       .toBe(true)
   })
 
+  it('lets others have their turn while one side streams', async () => {
+    const { client, node, relay } = await openRelay()
+    const row = message('d', 'x'.repeat(64 * 1024))
+    const all = 400 * row.length
+    for (let sent = 0; sent < all; sent += row.length) node.write(row)
+    client.resume()
+    let most = 0
+    for (let before = 0; before < all; before = relay.bytes.toClient) {
+      await new Promise((resolve) => setImmediate(resolve))
+      most = Math.max(most, relay.bytes.toClient - before)
+    }
+    expect(most).toBeLessThanOrEqual(2 * 64 * 1024)
+  })
+
   it('lets a client that pipelines without an end wait for answers', async () => {
     const { client, node, relay } = await openRelay()
     const pipeline = Buffer.concat(
