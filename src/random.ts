@@ -6,7 +6,7 @@ import { randomFillSync } from 'node:crypto'
 
 const BLOCK_BYTES = 4096
 
-/** @returns what gives so many bytes, at most 4096, in memory of their own. */
+/** @returns what gives so many bytes, at most 4096, as a copy. */
 export function openRandomBytes(): (count: number) => Buffer {
   const block = Buffer.alloc(BLOCK_BYTES)
   let at = BLOCK_BYTES

@@ -82,7 +82,7 @@ function serverOptions({ certificates: [{ certPem, keyPem }], clientCaPem }: Tls
     cert: certPem,
     key: keyPem,
     minVersion: 'TLSv1.2' as const,
-    // libpq resumes no session: tickets would be made and sent for nobody.
+    // libpq resumes no session: none is kept in a ticket for nobody.
     secureOptions: constants.SSL_OP_NO_TICKET,
     requestCert,
     ...(requestCert && { ca: clientCaPem }),

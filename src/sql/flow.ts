@@ -25,6 +25,7 @@ const OTHERS_TURN = 8
 export class Flow {
   readonly #from: Leg
   readonly #to: Leg
+  readonly #gathers: boolean
   #held = 0
   /** Bytes since the other side spoke. */
   #streamed = 0
@@ -34,9 +35,11 @@ export class Flow {
   #turn: NodeJS.Immediate | undefined
   readonly #onDrain = () => this.#release(FULL)
 
-  constructor(from: Leg, to: Leg) {
+  /** @param gathers - larger pieces come of a rest: of a client's socket Node reads on, and hands out what it read one by one. */
+  constructor(from: Leg, to: Leg, gathers: boolean) {
     this.#from = from
     this.#to = to
+    this.#gathers = gathers
     to.socket.on('drain', this.#onDrain)
   }
 
@@ -47,7 +50,7 @@ export class Flow {
     const { socket } = this.#to
     if (!socket.write(bytes)) this.#hold(FULL)
     if (this.#inTurn >= TURN_BYTES) this.#letOthers()
-    if (this.#streamed > STREAM_BYTES && bytes.length < PIECE_BYTES) this.#gather()
+    if (this.#gathers && this.#streamed > STREAM_BYTES && bytes.length < PIECE_BYTES) this.#gather()
     return socket.writableLength > 0 ? socket : undefined
   }
 

@@ -62,8 +62,8 @@ export class Relay {
     this.#end = resolve
     this.#node = node
     this.#keepNode = keepNode
-    this.#toNode = new Flow(client, node)
-    this.#toClient = new Flow(node, client)
+    this.#toNode = new Flow(client, node, false)
+    this.#toClient = new Flow(node, client, true)
     this.#fromClient = new Headers('client', {
       header: (type) => {
         this.#terminated ||= type === TERMINATE
@@ -123,6 +123,7 @@ export class Relay {
 
   /** Ends it once it has been quiet, and carried nothing, for so long. Called once. */
   stopWhenIdle(ms: number, why: Failure): void {
+    if (this.#over) return
     const look = () => (this.phase === 'quiet' ? this.stop(why) : this.#idle?.refresh())
     this.#idle = setTimeout(look, ms).unref()
   }

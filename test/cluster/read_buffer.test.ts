@@ -39,18 +39,34 @@ describe('the memory that a socket reads into', () => {
     expect(sizes).toEqual([1, 4, 16, 64, 64, 64].map((each) => each * KB))
   })
 
-  it('shrinks when little comes, and not before', () => {
+  it('shrinks when little comes: at once where it is the largest, else after a while', () => {
     const { read, size } = reader(taken)
     while (size() < 64 * KB) read(1_000_000)
-    for (let i = 0; i < 31; i++) read(100)
+    read(17_000)
     expect(size()).toBe(64 * KB)
-    read(9_000)
-    for (let i = 0; i < 31; i++) read(100)
-    expect(size()).toBe(64 * KB)
-    read(100)
+    read(16_000)
     expect(size()).toBe(16 * KB)
-    for (let i = 0; i < 200; i++) read(100)
+    for (let i = 0; i < 7; i++) read(100)
+    read(5_000)
+    for (let i = 0; i < 7; i++) read(100)
+    expect(size()).toBe(16 * KB)
+    read(100)
+    expect(size()).toBe(4 * KB)
+    for (let i = 0; i < 20; i++) read(100)
     expect(size()).toBe(KB)
+  })
+
+  it('is not held by a small chunk that waits', () => {
+    const { stream, state } = destination()
+    const { read, received, size } = reader(({ length }) => {
+      state.waiting += length
+      return stream
+    })
+    while (size() < 64 * KB) read(1_000_000)
+    const before = received.length
+    for (let i = 0; i < 10; i++) read(100)
+    const held = new Set(received.slice(before).map(({ buffer }) => buffer))
+    expect([...held].reduce((sum, { byteLength }) => sum + byteLength, 0)).toBeLessThan(17 * KB)
   })
 
   it('is the same as long as nothing waits in it', () => {

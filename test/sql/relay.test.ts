@@ -1,7 +1,7 @@
 /** The relay between two real sockets: pressure, half-closes, deaths, notices, and stopping in time. */
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { Failure } from '../../src/failure.ts'
 import { Leg } from '../../src/leg.ts'
 import { Relay } from '../../src/sql/relay.ts'
@@ -374,6 +374,16 @@ describe('whenQuiet', () => {
 })
 
 describe('stopWhenIdle', () => {
+  it('is nothing where the session is over already', async () => {
+    const { client, relay } = await openRelay()
+    client.resetAndDestroy()
+    await relay.ended
+    vi.useFakeTimers({ toFake: ['setTimeout'] })
+    onTestFinished(() => void vi.useRealTimers())
+    relay.stopWhenIdle(20, why)
+    expect(vi.getTimerCount()).toBe(0)
+  })
+
   it('ends a session that carries nothing', async () => {
     const { relay } = await openRelay()
     relay.stopWhenIdle(50, why)
