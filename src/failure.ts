@@ -254,6 +254,13 @@ export const FAILURES = {
   node_refused: { ...node, level: 'info', say: '{message}' },
 
   // The gate.
+  /** What gates share may have changed since: somebody may have been revoked. */
+  state_stale: {
+    ...node,
+    sqlstate: '57P03',
+    say: 'the gate lets nobody in at the moment',
+    hint: 'try again, then give the request id to who runs this gate',
+  },
   shutting_down: {
     ...node,
     sqlstate: '57P01',
@@ -284,6 +291,7 @@ export const FAILURES = {
   config_warnings: { ...usage, level: 'warn', say: '{problem}', exit: 1 },
   cannot_listen: { ...usage, say: 'cannot listen on {address}: {problem}', exit: 1 },
   workers_failed: { ...usage, say: 'the worker processes do not stay up: {problem}', exit: 1 },
+  state_unusable: { ...usage, say: '{problem}', exit: 1 },
   ca_failed: { ...usage, say: '{problem}', exit: 1 },
   doctor_found: { ...usage, say: '{problem}', exit: 1 },
   explain_refused: { ...usage, level: 'info', say: '{problem}', exit: 1 },
@@ -304,6 +312,7 @@ export const NODE_SAYS = {
   locked: '55P03',
   canceled: '57014',
   full: '53300',
+  again: '40001',
 } as const
 
 /** What gates answer each other, whatever they were told. */

@@ -18,6 +18,7 @@ import { bindSockets } from './sql/bound_sockets.ts'
 import { boundByAddress } from './sql/cancelling.ts'
 import { sockets } from './sql/door.ts'
 import type { Bind } from './sql/listener.ts'
+import { openState, type State } from './state/state.ts'
 import { type DestinationStream, type Logger, openAudit, openLog } from './telemetry/log.ts'
 import { type Metrics, openMetrics } from './telemetry/metrics.ts'
 import { openWorker } from './worker.ts'
@@ -69,7 +70,7 @@ export async function openGate(config: Config, surroundings: Surroundings): Prom
   let notReady = (): string | undefined => 'starting'
   const ops = config.ops && (await openOps(config.ops, { metrics, notReady: () => notReady() }))
   const opening = openWithPeers(config, primary, surroundings)
-  const { workers, gates, peers } = await opening.catch(async (thrown: unknown) => {
+  const { workers, gates, state, peers } = await opening.catch(async (thrown: unknown) => {
     await ops?.close()
     throw thrown
   })
@@ -124,6 +125,7 @@ export async function openGate(config: Config, surroundings: Surroundings): Prom
       watched.stop()
       await workers.close(why, hurried)
       await gates.close()
+      await state?.close()
       for (const { issuers } of primary.config().clusters)
         for (const issuer of issuers.values()) issuer.close()
       await ops?.close()
@@ -152,25 +154,41 @@ function openPrimary(config: Config, { logTo, auditTo, now, version }: Surroundi
 }
 
 type PrimaryParts = ReturnType<typeof openPrimary>
-type WithGates = PrimaryParts & { gates: Pick<Gates, 'cancel'> }
+type WithGates = PrimaryParts & { gates: Pick<Gates, 'cancel'>; state: State | undefined }
 
-/** The workers and the other gates, which ask each other. @returns `peers` - the port that is listened on. */
+/** The workers and the other gates, which ask each other, and what gates share. @returns `peers` - the port that is listened on. */
 async function openWithPeers(config: Config, primary: PrimaryParts, surroundings: Surroundings) {
   const { log, count } = primary
   const { now } = surroundings
   const gates = await openGates(config.peers, { log, count, now, names: openNames() })
   let workers: Workers | undefined
+  let state: State | undefined
   try {
+    state = await openShared(config, primary, now)
     // However many workers have a client's cancels.
     const cancel = boundByAddress(gates.cancel, { now, count })
-    workers = await openAll(config, { ...primary, gates: { cancel } }, surroundings)
+    workers = await openAll(config, { ...primary, state, gates: { cancel } }, surroundings)
     const door = await gates.listen(workers.cancel)
-    return { workers, gates, peers: door?.port }
+    return { workers, gates, state, peers: door?.port }
   } catch (thrown) {
     await workers?.close(new Failure('shutting_down'))
     await gates.close()
+    await state?.close()
     throw thrown
   }
+}
+
+/** @throws Failure `state_unusable` */
+async function openShared(
+  { state, clusters }: Config,
+  { log, config: current }: PrimaryParts,
+  now: () => number,
+): Promise<State | undefined> {
+  if (state === undefined) return undefined
+  const keeping = (all: Config['clusters']) => all.find(({ name }) => name === state.cluster)
+  // The file may name another one by now; this one stays until the gate is started again.
+  const nodes = () => (keeping(current().clusters) ?? keeping(clusters))?.nodes ?? clusters[0].nodes
+  return await openState(state, { nodes, log, now, elapsed: () => performance.now() })
 }
 
 async function openAll(
@@ -211,7 +229,7 @@ export function processesOf({ workers }: Config, processors: number): number {
 /** Workers in processes of their own. */
 async function openElsewhere(
   config: Config,
-  { log, audit, count, broken, gates, config: current }: WithGates,
+  { log, audit, count, broken, gates, state, config: current }: WithGates,
   { logTo }: Surroundings,
   processes: Pick<WorkersParts, 'count' | 'start'>,
 ): Promise<Workers> {
@@ -226,6 +244,7 @@ async function openElsewhere(
     audit,
     metric: count,
     cancel: gates.cancel,
+    state,
     logLine: (line) => void logTo.write(line),
     log,
     elapsed: () => performance.now(),
@@ -236,7 +255,7 @@ async function openElsewhere(
 /** One worker, in this process. */
 async function openHere(
   config: Config,
-  { audit, count, log, gates }: WithGates,
+  { audit, count, log, gates, state }: WithGates,
   { now, watch }: Surroundings,
 ): Promise<Workers> {
   const number = 0
@@ -252,6 +271,7 @@ async function openHere(
     now,
     watch,
     elsewhere: () => 0,
+    state,
   })
   return {
     ...worker,
@@ -272,6 +292,7 @@ function fixed(opened: Config, next: Config): string[] {
     ['audit.to', opened.auditTo, next.auditTo],
     ['workers', opened.workers, next.workers],
     ['peers.listen', opened.peers?.listen, next.peers?.listen],
+    ['state', opened.state, next.state],
   ]
   return compared.filter(([, one, other]) => !isDeepStrictEqual(one, other)).map(([what]) => what)
 }

@@ -8,6 +8,7 @@ import type { Failure } from './failure.ts'
 import type { Primary } from './peers/primary.ts'
 import { openDoor } from './sql/door.ts'
 import type { Bind } from './sql/listener.ts'
+import type { StateView } from './state/snapshot.ts'
 import type { Logger } from './telemetry/log.ts'
 
 export interface WorkerParts {
@@ -23,6 +24,8 @@ export interface WorkerParts {
   watch(files: readonly string[], changed: () => void): () => void
   /** Connections that other workers have. */
   elsewhere(): number
+  /** What gates share, where they do. */
+  state?: StateView | undefined
   /** Of the listeners' sockets, where they were bound before. */
   descriptors?: readonly number[] | undefined
 }

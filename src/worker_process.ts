@@ -8,6 +8,7 @@ import { asFailure, Failure } from './failure.ts'
 import type { ToPrimary, ToWorker } from './peers/messages.ts'
 import { type Channel, inheritedSocket } from './peers/processes.ts'
 import { openRemotePrimary, type RemotePrimary } from './peers/remote_primary.ts'
+import { openRemoteState, type RemoteState, type StateMessage } from './state/remote_state.ts'
 import { openLog } from './telemetry/log.ts'
 import { openWorker, type Worker } from './worker.ts'
 
@@ -20,10 +21,14 @@ export async function work(link: Channel<ToPrimary, ToWorker>, now: () => number
   const ended = Promise.withResolvers<void>()
   const others = { connections: 0 }
   // Messages come in one read with the first one: what is told while the worker opens waits here.
-  const running = begun.promise.then((begin) => open(begin, primary, others, now))
+  let state: RemoteState | undefined
+  const running = begun.promise.then((begin) => open(begin, primary, { others, state, now }))
   running.catch(() => undefined)
   link.onMessage((message) => {
-    if (message.kind === 'begin') begun.resolve(message)
+    if (message.kind === 'begin') {
+      state = message.state && openRemoteState(message.state, () => performance.now())
+      begun.resolve(message)
+    } else if (message.kind === 'guard' || message.kind === 'state_fresh') state?.take(message)
     else if (message.kind === 'answer') primary.answered(message.id, message.answer)
     else if (message.kind === 'ping') link.send({ kind: 'pong' })
     else if (message.kind === 'elsewhere') others.connections = message.connections
@@ -46,11 +51,17 @@ interface Running {
   renew(source: Source): void
 }
 
+/** What the worker has heard of its surroundings. */
+interface Known {
+  others: { connections: number }
+  state: RemoteState | undefined
+  now(): number
+}
+
 async function open(
   { number, workers, source, listening }: Begin,
   primary: RemotePrimary,
-  others: { connections: number },
-  now: () => number,
+  { others, state, now }: Known,
 ): Promise<Running> {
   let newest = source
   const read = (from: Source, previous?: Config) => {
@@ -81,6 +92,7 @@ async function open(
       // A certificate that changes comes with a configuration that was read again.
       watch: () => () => undefined,
       elsewhere: () => others.connections,
+      state,
     },
   )
   if (listening !== undefined) worker.renew(config)
@@ -100,7 +112,7 @@ async function open(
 }
 
 function obey(
-  message: Exclude<ToWorker, Begin>,
+  message: Exclude<ToWorker, Begin | StateMessage>,
   { worker, renew }: Running,
   link: Channel<ToPrimary, ToWorker>,
   end: () => void,

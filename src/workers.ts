@@ -12,7 +12,9 @@ import { type CancelQuestions, openCancelQuestions } from './peers/cancel_questi
 import type { Address, Answer, Metric, Question, ToPrimary, ToWorker } from './peers/messages.ts'
 import type { Link } from './peers/processes.ts'
 import { startRounds, type Visited } from './peers/rounds.ts'
+import { startStateRounds } from './peers/state_rounds.ts'
 import { workerOf } from './sql/cancel_keys.ts'
+import type { StateView } from './state/snapshot.ts'
 import type { AuditEvent } from './telemetry/events.ts'
 import type { Logger } from './telemetry/log.ts'
 import { openUnended } from './telemetry/unended.ts'
@@ -29,6 +31,8 @@ export interface WorkersParts {
   metric(metric: Metric): void
   /** A cancel that no worker knows; resolves when nobody else has more to do for it. */
   cancel(key: Buffer, from: string): Promise<void>
+  /** What gates share, where they do. */
+  state?: StateView | undefined
   /** Takes a line of a worker's log as it is. */
   logLine(line: string): void
   log: Logger
@@ -85,7 +89,10 @@ const GONE_MS = CLOSE_MS + 2_000
 /** @throws Failure `workers_failed` */
 export async function openWorkers(parts: WorkersParts): Promise<Workers> {
   const { members, start, startUnlessClosing, close: stopStarting } = openMembers(parts)
-  const stopRounds = startRounds(members, parts.log)
+  const stops = [
+    startRounds(members, parts.log),
+    ...(parts.state === undefined ? [] : [startStateRounds(members, parts.state)]),
+  ]
   /** One after the other. */
   let replaced: Promise<unknown> = Promise.resolve()
   const all = (message: ToWorker) => {
@@ -93,7 +100,7 @@ export async function openWorkers(parts: WorkersParts): Promise<Workers> {
   }
   const close = async (_why?: Failure, hurried?: Promise<void>) => {
     stopStarting()
-    stopRounds()
+    for (const stop of stops) stop()
     for (const member of members) member.isLeaving = true
     all({ kind: 'close' })
     const killAll = () => {
@@ -147,11 +154,11 @@ function openMembers(parts: WorkersParts) {
     members.add(member)
     member.link.onGone((how) => lose(member, how))
     member.link.onMessage((message) => hear(member, message, members, parts))
-    const { listening } = parts
+    const { count: workers, listening } = parts
     const source = parts.source()
     const other = source === listening ? undefined : listening
-    const { number } = member
-    member.link.send({ kind: 'begin', number, workers: parts.count, source, listening: other })
+    const state = parts.state && { maxAgeMs: parts.state.maxAgeMs }
+    member.link.send({ kind: 'begin', number: last, workers, source, listening: other, state })
     return member
   }
   const lose = (member: Member, how: string) => {

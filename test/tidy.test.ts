@@ -56,6 +56,7 @@ const ROOMS = [
   'cluster',
   'peers',
   'config',
+  'state',
   'telemetry',
   'dev',
 ]

@@ -7,6 +7,7 @@ import { type CheckOptions, check } from './check.ts'
 import { clusterDoctor, clusterSetup, type DoctorOptions, type SetupOptions } from './cluster.ts'
 import { DEV_PORT, dev } from './dev.ts'
 import { type ExplainOptions, explain } from './explain.ts'
+import { liftOne, listAll, REVOCABLE, type RevokeOptions, revokeOne } from './revoke.ts'
 import { serve } from './serve.ts'
 import { complain, type World } from './terminal.ts'
 import { token } from './token.ts'
@@ -17,7 +18,8 @@ Examples:
   $ PGPASSWORD=$(postern token --sub maxroach) psql "postgresql://…"
   $ postern check --config /etc/postern.yaml     what is wrong or unwise in a configuration
   $ postern serve --config /etc/postern.yaml     a gate in front of your own cluster
-  $ postern explain < token.txt                  why a token is refused, check by check`
+  $ postern explain < token.txt                  why a token is refused, check by check
+  $ postern revoke session 1869a5c2d3f4e5b6 --config /etc/postern.yaml   throw somebody out`
 
 /** @param args - what follows the program's name. @returns the exit code. */
 export async function runCli(args: string[], world: World): Promise<number> {
@@ -51,6 +53,7 @@ function commands(world: World): Command {
   addDev(program, world)
   addCa(program, world)
   addCluster(program, world)
+  addRevoke(program, world)
   program
     .command('version')
     .description('print the version')
@@ -178,6 +181,66 @@ function addCluster(program: Command, world: World): void {
     .option('--database <name>', 'sign in to this database (default: postgres or defaultdb)', name)
     .option('--os-user <name>', 'whom the gate runs as (default: who runs this)', name)
     .action((options: DoctorOptions) => clusterDoctor(options, world))
+}
+
+function addRevoke(program: Command, world: World): void {
+  const revoke = program
+    .command('revoke')
+    .description('take a token, a session, a subject or an issuer back, on all gates')
+    .addHelpText('after', REVOKE_EXAMPLES)
+  const configured = (command: Command) =>
+    command.requiredOption('--config <file>', 'the configuration file of the gates')
+  const lift = revoke.command('lift').description('let in again what was revoked')
+  for (const kind of KINDS) {
+    const { names, says, byAge, byIssuer } = REVOCABLE[kind]
+    const spelled = `${kind} ${names}`.trim()
+    const [command, again] = [revoke, lift].map((each) =>
+      configured(each.command(spelled).description(says)),
+    )
+    for (const each of [command, again])
+      if (byIssuer)
+        each?.option('--issuer <issuer>', "this issuer's alone (default: whichever issuer's)")
+    if (byAge)
+      command?.option('--before <time>', 'what was issued before (default: all)', moment(world))
+    command
+      ?.option('--until <time>', 'when it ends (default: never)', moment(world))
+      .option('--why <text>', 'for the log, and for the list')
+      .action((...given: unknown[]) => {
+        const [options, names] = split(given)
+        return revokeOne(kind, names, options, world)
+      })
+    again?.action((...given: unknown[]) => {
+      const [options, names] = split(given)
+      return liftOne(kind, names, options, world)
+    })
+  }
+  configured(revoke.command('list').description('all that is revoked, and by whom')).action(
+    (options: RevokeOptions) => listAll(options, world),
+  )
+}
+
+const KINDS = ['token', 'digest', 'session', 'subject', 'issuer', 'all'] as const
+
+const REVOKE_EXAMPLES = `
+Times are ISO 8601, seconds since 1970, or now.
+
+Examples:
+  $ postern revoke subject https://issuer.example.com maxroach --config postern.yaml --why "has left"
+  $ postern revoke subject https://issuer.example.com maxroach --config postern.yaml --before now
+  $ postern revoke token 7f3a… --issuer https://issuer.example.com --config postern.yaml
+  $ postern revoke session 1869a5c2d3f4e5b6 --config postern.yaml
+  $ postern revoke all --before 2026-01-31T12:00:00Z --config postern.yaml
+  $ postern revoke list --config postern.yaml
+  $ postern revoke lift subject https://issuer.example.com maxroach --config postern.yaml`
+
+/** What commander hands on: the arguments, the options, and the command. */
+function split(given: unknown[]): [RevokeOptions, string[]] {
+  const names = given.filter((each) => typeof each === 'string')
+  return [given[names.length] as RevokeOptions, names]
+}
+
+function moment(world: World): (text: string) => number {
+  return (text) => (text === 'now' ? world.now() : time(text))
 }
 
 /** An IP address, one with a mask, or a host's name: what pg_hba.conf takes. */

@@ -7,6 +7,7 @@ import { openNames } from '../cluster/node_names.ts'
 import { membersOf, nodeOf } from '../cluster/nodes.ts'
 import { type Block, setup } from '../cluster/setup.ts'
 import { Failure } from '../failure.ts'
+import { diagnoseState } from '../state/diagnosis.ts'
 import { oneCluster, readConfig } from './serve.ts'
 import { bold, printable, type World } from './terminal.ts'
 
@@ -47,10 +48,14 @@ export async function clusterDoctor(options: DoctorOptions, world: World): Promi
     for (const { node } of nodes) {
       if (nodes.length > 1) world.stdout.write(`${bold(world, node.name)}\n`)
       const patient = { ...cluster, node }
-      for await (const check of diagnose(patient, { role, database, osUser, now, stop })) {
+      const note = (check: Check) => {
         if (check.mark === 'bad') found++
         world.stdout.write(told(check))
       }
+      for await (const check of diagnose(patient, { role, database, osUser, now, stop }))
+        note(check)
+      if (cluster.state !== undefined)
+        (await diagnoseState(node, cluster.state, stop)).forEach(note)
     }
   } catch (thrown) {
     if (stop.aborted) throw doctorFound('the doctor was stopped before it was done')

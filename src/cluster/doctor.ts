@@ -131,7 +131,7 @@ async function lookAround(target: Target): Promise<Findings> {
     })
   } catch (thrown) {
     asked.stop.throwIfAborted()
-    const line = hbaLines(patient, ['<gate>']).at(-1) ?? ''
+    const line = hbaLines({ ...patient, state: undefined }, ['<gate>']).at(-1) ?? ''
     const { says, todo } = signInMeaning(thrown, { ...about(target, role), line })
     const check: Check = { name: 'management', mark: 'bad', says: `as ${role}: ${says}`, todo }
     return { ...nothing, checks: [check] }

@@ -18,8 +18,15 @@ const ANSWER_BYTES_MAX = 16 * 1024 * 1024
 /** CommandComplete, EmptyQueryResponse. */
 const IGNORED = ['C', 'I']
 
-/** @throws NodeRefused when the node says no; the leg is good for another statement then. */
-export async function query(leg: Leg, sql: string): Promise<Row[]> {
+/**
+ * @param aside - takes messages that are no part of the answer, by their type: true where it has.
+ * @throws NodeRefused when the node says no; the leg is good for another statement then.
+ */
+export async function query(
+  leg: Leg,
+  sql: string,
+  aside: (type: number) => boolean = () => false,
+): Promise<Row[]> {
   leg.send(queryMessage(sql))
   let names: string[] = []
   let refused: NodeRefused | undefined
@@ -32,7 +39,7 @@ export async function query(leg: Leg, sql: string): Promise<Row[]> {
       throw new Failure('node_protocol', {
         log: `more than ${ANSWER_BYTES_MAX} bytes as an answer`,
       })
-    if (IGNORED.includes(String.fromCharCode(frame.type))) continue
+    if (IGNORED.includes(String.fromCharCode(frame.type)) || aside(frame.type)) continue
     const part = decodeRowMessage(frame)
     if (part?.kind === 'columns') names = part.names
     if (part?.kind === 'row')

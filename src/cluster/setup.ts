@@ -11,6 +11,7 @@ import type { Node } from './node.ts'
 import { identifier, inFile, literal, NO_ADDRESS, withMask } from './paste.ts'
 import { cockroachSetup } from './setup_cockroachdb.ts'
 import { groupGrants } from './setup_groups.ts'
+import { type SharedState, stateBlocks } from './setup_state.ts'
 
 /** Whom a gate may sign in as is a member of it, and nobody else is. */
 export const GROUP = 'postern_users'
@@ -27,6 +28,8 @@ export interface SetUp {
   authorization: Pick<Authorization, 'roles'> | undefined
   /** Users are made at their first sign-in. */
   provisioning: boolean
+  /** What gates share, where this cluster keeps it. */
+  state?: SharedState | undefined
 }
 
 export interface Surroundings {
@@ -45,13 +48,14 @@ export interface Block {
 export function setup(cluster: SetUp, around: Surroundings): Block[] {
   const addresses = addressesOf(cluster, around)
   if (cluster.node.dialect === 'cockroachdb') return cockroachSetup(cluster, addresses)
-  const { node, management } = cluster
+  const { node, state } = cluster
   const tls = NEEDS_TLS.has(node.signIn) || (node.signIn === 'scram' && node.tls !== undefined)
   return [
     {
       place: `SQL, as a superuser, in the database ${MANAGEMENT_DATABASE}`,
       lines: roles(node.signIn === 'forward' ? { ...cluster, management: undefined } : cluster),
     },
+    ...(state === undefined ? [] : stateBlocks(state, (role) => ifMissing(role, 'LOGIN'))),
     ...(node.signIn === 'certificate' ? [{ place: 'shell on the node', lines: copyCa() }] : []),
     ...(tls ? [{ place: 'postgresql.conf', lines: serverTls(node) }] : []),
     {
@@ -59,7 +63,7 @@ export function setup(cluster: SetUp, around: Surroundings): Block[] {
       lines: [...hbaComments(cluster, addresses), ...hbaLines(cluster, addresses)],
     },
     ...(node.signIn === 'peer'
-      ? [{ place: 'pg_ident.conf', lines: identLines(management, around.osUser) }]
+      ? [{ place: 'pg_ident.conf', lines: identLines(cluster, around.osUser) }]
       : []),
     { place: 'SQL, as a superuser: the node reads its files again', lines: reload() },
   ]
@@ -191,7 +195,7 @@ const HBA_COMMENTS: Record<Node['signIn'], string[]> = {
 }
 
 /** What lets the group in, and the management role: the columns of pg_hba.conf. */
-export function hbaLines({ node, management }: SetUp, addresses: string[]): string[] {
+export function hbaLines({ node, management, state }: SetUp, addresses: string[]): string[] {
   const unix = 'path' in node.address
   const secure = node.tls !== undefined || NEEDS_TLS.has(node.signIn)
   const type = unix ? 'local' : secure ? 'hostssl' : 'host'
@@ -205,8 +209,13 @@ export function hbaLines({ node, management }: SetUp, addresses: string[]): stri
     ].join(' ')
   const to = unix ? [''] : addresses
   const group = to.map((address) => line('all', `+${GROUP}`, address))
-  if (management === undefined || node.signIn === 'forward') return group
-  const own = to.map((address) => line(MANAGEMENT_DATABASE, inFile(management.role), address))
+  if (node.signIn === 'forward') return group
+  const own = [
+    ...(management ? [{ role: management.role, database: MANAGEMENT_DATABASE }] : []),
+    ...(state ? [state] : []),
+  ].flatMap(({ role, database }) =>
+    to.map((address) => line(inFile(database), inFile(role), address)),
+  )
   return [...group, ...own]
 }
 
@@ -218,16 +227,17 @@ const METHODS: Record<Node['signIn'], string> = {
   trust: 'trust',
 }
 
-function identLines(management: SetUp['management'], osUser: string): string[] {
+function identLines({ management, state }: SetUp, osUser: string): string[] {
   const user = inFile(osUser)
   const line = (role: string) => `${IDENT_MAP}  ${user}  ${role}`
+  const own = [management, state].flatMap((each) => (each ? [line(inFile(each.role))] : []))
   return [
     `# The gate runs as ${osUser} (--os-user says another).`,
     '# PostgreSQL 16 and newer, where + means the members of a role:',
     line(`+${GROUP}`),
     '# PostgreSQL 15 and older take the + for a letter: there, one line a role:',
     `#${line('maxroach')}`,
-    ...(management === undefined ? [] : ['# Every version:', line(inFile(management.role))]),
+    ...(own.length === 0 ? [] : ['# Every version:', ...own]),
   ]
 }
 

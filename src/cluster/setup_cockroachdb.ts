@@ -7,6 +7,7 @@ import type { SignIn } from './node.ts'
 import { identifier, literal, NO_ADDRESS } from './paste.ts'
 import type { Block, SetUp } from './setup.ts'
 import { groupGrants } from './setup_groups.ts'
+import { cockroachState } from './setup_state.ts'
 
 const HBA = 'server.host_based_authentication.configuration'
 const JWT = 'server.jwt_authentication'
@@ -19,6 +20,7 @@ export function cockroachSetup(cluster: SetUp, addresses: string[]): Block[] {
       place: 'SQL, as root or another admin',
       lines: [
         ...users(cluster),
+        ...(cluster.state === undefined ? [] : cockroachState(cluster.state)),
         '',
         ...(signIn === 'forward' ? jwtSettings(cluster) : hba(signIn, addresses)),
       ],

@@ -11,6 +11,9 @@ import type { Trust } from '../identity/trust.ts'
 import type { Issuers } from '../issuers/issuers.ts'
 import type { Rules } from '../policy/decide.ts'
 import type { Authorization } from '../policy/groups.ts'
+import { type Revocations, revokedIds } from '../policy/revocation.ts'
+import type { StatePlace } from '../state/check.ts'
+import type { StatePlan } from '../state/state.ts'
 import type { Level } from '../telemetry/log.ts'
 import { type Challenge, configurationOf } from '../wire/oauthbearer.ts'
 import type { Dialect } from '../wire/options.ts'
@@ -24,6 +27,7 @@ import { poolPlan } from './pool_settings.ts'
 import { readableSections, type Sections } from './readable.ts'
 import * as schema from './schema.ts'
 import { noteOutside, type Source } from './source.ts'
+import type { StateSection } from './state_settings.ts'
 import { type Believed, readTrust } from './trust.ts'
 import { AUTHORIZATION, JWT, KEEP_OTHERS, OAUTH, PROVISIONING, ROLES } from './trust_settings.ts'
 import type { HostPort } from './values.ts'
@@ -43,6 +47,8 @@ export interface Config {
   workers: number | 'auto'
   /** Gates beside this one, which cancels are told to. */
   peers: PeersConfig | undefined
+  /** What gates share, and which cluster keeps it. */
+  state: (StatePlan & { cluster: string }) | undefined
   /** What it was made of. */
   source: Source
 }
@@ -80,6 +86,10 @@ export interface ClusterConfig {
   management: { role: string } | undefined
   /** What becomes of groups, where anything does. */
   authorization: Authorization | undefined
+  /** Where it keeps what gates share, if it does. */
+  state: StatePlace | undefined
+  /** Tokens that the file itself revokes. */
+  revokedIds: Revocations
   /** A user who is not there is made at the first sign-in. */
   provisioning: boolean
   /** What becomes of clients that don't say that a token will come. */
@@ -175,7 +185,7 @@ function readListeners({ listeners }: Sections, reading: Reading): ListenerConfi
 
 /** What the files say that the sections name, and the identity map. */
 function readClusters(
-  { clusters }: Sections,
+  { clusters, state }: Sections,
   document: ConfigDocument,
   outside: Outside,
   open: (outside: Outside) => Reading,
@@ -185,16 +195,19 @@ function readClusters(
     const reading = open(print.noting(outside))
     const nodes = readNodes(name, section, reading)
     const believed = readTrust(name, section, reading)
+    const kept = state?.cluster === name ? state : undefined
     return {
       name,
       trust: believed.jwt,
-      rules: rules(section),
-      oauthbearer: oauthbearer(section, believed),
+      rules: rules(section, kept),
+      oauthbearer: oauthbearer(section, believed, kept),
       issuers: believed.issuers,
       dialect: section.kind,
       signIn: section.sign_in,
       nodes,
       management: section.management,
+      state: kept && { role: kept.role, database: kept.database },
+      revokedIds: revokedIds(section.jwt_revoked_ids),
       authorization: authorization(section),
       provisioning: section[PROVISIONING],
       nonJwtLogins: section.non_jwt_logins,
@@ -240,11 +253,16 @@ function toConfig(
     clusters,
     limits: limits(file.limits),
     workers: file.workers,
+    state: file.state && statePlan(file.state),
     shutdown: { graceMs: file.shutdown.grace },
     ops: file.ops.listen,
     log: file.log,
     auditTo: file.audit.to === 'stdout' ? file.audit.to : document.resolve(file.audit.to),
   }
+}
+
+function statePlan({ cluster, role, database, max_age }: StateSection): Config['state'] {
+  return { cluster, role, database, maxAgeMs: max_age }
 }
 
 function limits(section: schema.File['limits']): Limits {
@@ -311,14 +329,18 @@ function tcpListener(
 }
 
 /** With OAUTHBEARER, which may want another audience, and scopes. */
-function oauthbearer(section: schema.ClusterSection, { oauthbearer: trust }: Believed) {
+function oauthbearer(
+  section: schema.ClusterSection,
+  { oauthbearer: trust }: Believed,
+  kept: Kept | undefined,
+) {
   if (!trust.enabled) return undefined
   const scope = section[`${OAUTH}.scope`]
   const [issuer = ''] = trust.issuers
   return {
     trust,
     rules: {
-      ...rules(section),
+      ...rules(section, kept),
       audiences: section[`${OAUTH}.audience`] ?? section[`${JWT}.audience`],
       scopes: scope.split(' ').filter((word) => word !== ''),
     },
@@ -336,12 +358,16 @@ function authorization(section: schema.ClusterSection): Authorization | undefine
   }
 }
 
-function rules(section: schema.ClusterSection): Rules {
+/** The state that this cluster keeps. */
+type Kept = Pick<StatePlace, 'role'>
+
+function rules(section: schema.ClusterSection, kept: Kept | undefined): Rules {
+  const own = [section.management, kept].flatMap((each) => (each ? [each.role] : []))
   return {
     audiences: section[`${JWT}.audience`],
     scopes: [],
     allowRoles: new Set(section.allow_roles),
-    ownRoles: new Set(section.management && [section.management.role]),
+    ownRoles: new Set(own),
     replicationRoles: new Set(section.replication_roles),
   }
 }

@@ -5,23 +5,27 @@
 import { check } from './mistakes.ts'
 import { type PeersSection, peers as peersSchema } from './peer_settings.ts'
 import * as schema from './schema.ts'
+import { type StateSection, state as stateSchema } from './state_settings.ts'
 
 export interface Sections {
   /** In their places; `undefined` where one has a mistake. */
   listeners: (schema.Listener | undefined)[]
   clusters: Record<string, schema.ClusterSection>
   peers?: PeersSection | undefined
+  state?: StateSection | undefined
 }
 
 export function readableSections(value: unknown): Sections {
-  const { listeners, clusters, peers } = isRecord(value) ? value : {}
+  const { listeners, clusters, peers, state } = isRecord(value) ? value : {}
   const readPeers = check(peersSchema, peers)
+  const readState = check(stateSchema, state)
   return {
     listeners: Array.isArray(listeners) ? listeners.map(readableListener) : [],
     clusters: isRecord(clusters)
       ? Object.fromEntries(Object.entries(clusters).flatMap(readableCluster))
       : {},
     peers: readPeers.ok ? readPeers.value : undefined,
+    state: readState.ok ? readState.value : undefined,
   }
 }
 

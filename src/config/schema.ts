@@ -11,6 +11,7 @@ import { network } from './networks.ts'
 import { addressOf, checkNodes, healthKeys, type NodeSection, nodeKeys } from './node_settings.ts'
 import { peers } from './peer_settings.ts'
 import { checkPool, poolKeys } from './pool_settings.ts'
+import { checkState, state } from './state_settings.ts'
 import { type Complain, checkTrust, trustKeys } from './trust_settings.ts'
 import {
   duration,
@@ -115,13 +116,16 @@ const fileKeys = z.strictObject({
     .union([z.int().min(1, WORKERS).max(64, WORKERS), z.literal('auto')], WORKERS)
     .default(1),
   peers: peers.optional(),
+  state: state.optional(),
   shutdown: section({ grace: duration.default(30_000) }),
   ops: section({ listen: hostPort.optional() }),
   log: section({ level: z.enum(['debug', 'info', 'warn', 'error']).default('info') }),
   audit: section({ to: fileName.default('stdout') }),
 })
 
-export const file = fileKeys.superRefine(checkFile, { when: readable(['listeners', 'clusters']) })
+export const file = fileKeys
+  .superRefine(checkFile, { when: readable(['listeners', 'clusters']) })
+  .superRefine(checkShared, { when: readable(['clusters', 'state']) })
 
 export type File = z.output<typeof file>
 export type ClusterSection = z.output<typeof cluster>
@@ -208,6 +212,10 @@ function checkFile({ listeners, clusters }: z.output<typeof fileKeys>, context: 
     return { unix, tls: !unix && listener.tls !== undefined }
   })
   checkListeners(reached, clusters, complainer(context))
+}
+
+function checkShared({ state, clusters }: z.output<typeof fileKeys>, context: z.RefinementCtx) {
+  if (state !== undefined) checkState(state, clusters, complainer(context))
 }
 
 /** What is said of `nodes` is said of the node's own place. */

@@ -27,6 +27,16 @@ const role = z.string().transform((text, context) => {
   return z.NEVER
 })
 
+/** A text has one id a line, as a file does. */
+const tokenIds = z
+  .union([z.array(z.string()), z.string()], {
+    error: 'write ids of tokens (jti): a list of texts, or {file: path} with one a line',
+  })
+  .transform((ids): ReadonlySet<string> => {
+    const lines = typeof ids === 'string' ? ids.split('\n').map((line) => line.trim()) : ids
+    return new Set(lines.filter((id) => id !== ''))
+  })
+
 export const issuerOptions = z.strictObject({
   jwks: jwks.optional(),
   custom_ca: caPem.optional(),
@@ -64,6 +74,7 @@ export const trustKeys = {
   'server.identity_map.configuration': z.string().optional(),
   'server.identity_map.allow_unanchored': z.boolean().default(false),
   'security.provisioning.jwt.enabled': z.boolean().default(false),
+  jwt_revoked_ids: tokenIds.default(new Set<string>()),
   issuer_options: z.record(z.string(), issuerOptions).default({}),
 }
 

@@ -5,6 +5,7 @@
 import type { Source } from '../config/source.ts'
 import type { FailureCode } from '../failure.ts'
 import type { PortableKeys } from '../identity/portable_keys.ts'
+import type { StateSnapshot } from '../state/snapshot.ts'
 import type { AuditEvent } from '../telemetry/events.ts'
 
 export type ToPrimary =
@@ -26,7 +27,7 @@ export type ToPrimary =
 export type ToWorker =
   /**
    * `workers`: how many there are. `listening`: by what the sockets were bound, where that is another one
-   * by now.
+   * by now. `state`: there is one that gates share, and how old it may be.
    */
   | {
       kind: 'begin'
@@ -34,11 +35,16 @@ export type ToWorker =
       workers: number
       source: Source
       listening?: Source | undefined
+      state?: { maxAgeMs: number } | undefined
     }
   /** The configuration was read again. */
   | { kind: 'renew'; source: Source }
   /** A cancel that came in elsewhere, with the client's address. */
   | { kind: 'cancel'; id: number; key: Uint8Array; from: string }
+  /** What gates share is another one now; so many milliseconds ago it was known to be so. */
+  | { kind: 'guard'; snapshot: StateSnapshot; ageMs: number }
+  /** It is still the one that was sent. */
+  | { kind: 'state_fresh'; ageMs: number }
   /** How many connections the other workers have. */
   | { kind: 'elsewhere'; connections: number }
   /** Does it still work? Whatever it says is an answer. */

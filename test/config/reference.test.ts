@@ -21,8 +21,14 @@ const KEY_LINE = /^(\s*)#(?=\S)/
 
 /** Removes the `#` of unset keys, but for those that `leave` matches. */
 function uncommented(leave?: RegExp): string {
-  return lines.map((line) => (leave?.test(line) ? line : line.replace(KEY_LINE, '$1'))).join('\n')
+  return lines
+    .map((line) => (leave?.test(line) ? line : line.replace(KEY_LINE, '$1')))
+    .join('\n')
+    .replace(FORWARD, 'sign_in: certificate')
 }
+
+/** With it the gate has no way in of its own, which `state` takes. */
+const FORWARD = 'sign_in: forward'
 
 const { keys, records } = schemaKeys()
 const written = fileKeys()

@@ -1,0 +1,125 @@
+/**
+ * What is written to the shared state: revocations, and their end. The gates hear of it by a number that
+ * grows with each change, and on PostgreSQL at once by NOTIFY, in the same transaction.
+ * Rule: what is revoked once more is revoked as far as either says; only a lift takes something back.
+ */
+import { literal } from '../cluster/paste.ts'
+import { NodeRefused } from '../cluster/sign_in.ts'
+import { Failure, NODE_SAYS } from '../failure.ts'
+import type { Revocation } from '../policy/revocation.ts'
+import type { StateSession } from './session.ts'
+import { CHANNEL, ROWS_MAX, revocationOf, SCHEMA, TEXT_BYTES_MAX } from './tables.ts'
+
+export type Revoked = Pick<Revocation, 'kind' | 'issuer' | 'value'>
+
+export interface ListedRevocation extends Revocation {
+  who: string
+  /** Seconds since the epoch. */
+  at: number
+}
+
+const TABLE = `${SCHEMA}.revocations`
+/** A transaction of CockroachDB's that met another one is begun anew. */
+const TRIES = 5
+/** For how long what has ended is still there to be listed. */
+const KEPT_S = 86_400
+
+/**
+ * @param who - did it, for the list.
+ * @throws Failure `usage` for what no row can hold, or one too many; NodeRefused, LegEnded
+ */
+export async function revoke(
+  session: StateSession,
+  { kind, issuer, value, before, until, why }: Revocation,
+  who: string,
+  nowMs: number,
+): Promise<void> {
+  const texts = [kind, issuer, value, why, who].map(checked)
+  const times = [seconds(before), seconds(until), seconds(nowMs / 1000)]
+  await changing(session, async () => {
+    await session.ask(`DELETE FROM ${TABLE} WHERE until < ${seconds(nowMs / 1000 - KEPT_S)}`)
+    await session.ask(
+      `INSERT INTO ${TABLE} AS old (kind, issuer, value, why, who, before, until, at)
+       VALUES (${[...texts, ...times].join(', ')})
+       ON CONFLICT (kind, issuer, value) DO UPDATE SET why = excluded.why, who = excluded.who,
+         at = excluded.at, before = ${later('before')}, until = ${later('until')}`,
+    )
+    const [row] = await session.ask(`SELECT count(*) AS rows FROM ${TABLE}`)
+    if (Number(row?.['rows']) > ROWS_MAX)
+      throw usage(
+        `there are ${ROWS_MAX} revocations already: lift those that are over, or revoke by subject or issuer`,
+      )
+  })
+}
+
+/** NULL is the latest of all. */
+function later(column: string): string {
+  const either = `old.${column} IS NULL OR excluded.${column} IS NULL`
+  return `CASE WHEN ${either} THEN NULL ELSE greatest(old.${column}, excluded.${column}) END`
+}
+
+/** @returns whether it was revoked. @throws as `revoke` */
+export async function lift(
+  session: StateSession,
+  { kind, issuer, value }: Revoked,
+): Promise<boolean> {
+  const [k, i, v] = [kind, issuer, value].map(checked)
+  const gone = await changing(session, () =>
+    session.ask(
+      `DELETE FROM ${TABLE} WHERE kind = ${k} AND issuer = ${i} AND value = ${v} RETURNING kind`,
+    ),
+  )
+  return gone.length > 0
+}
+
+/** All that is revoked, the newest last. */
+export async function listRevocations({ ask }: StateSession): Promise<ListedRevocation[]> {
+  const rows = await ask(
+    `SELECT * FROM ${TABLE} ORDER BY at, kind, issuer, value LIMIT ${SHOWN_MAX}`,
+  )
+  return rows.map((row) => ({
+    ...revocationOf(row),
+    who: row['who'] ?? '',
+    at: Number(row['at'] ?? 0),
+  }))
+}
+
+/** As many as one answer of a node's holds, however long they are. */
+export const SHOWN_MAX = 2_000
+
+/** The number goes first: who else changes something waits for it. */
+async function changing<T>({ ask, dialect }: StateSession, work: () => Promise<T>): Promise<T> {
+  for (let tries = 1; ; tries++) {
+    try {
+      await ask('BEGIN')
+      await ask(`UPDATE ${SCHEMA}.changes SET number = number + 1`)
+      const done = await work()
+      if (dialect === 'postgresql') await ask(`NOTIFY ${CHANNEL}`)
+      await ask('COMMIT')
+      return done
+    } catch (thrown) {
+      const again = thrown instanceof NodeRefused && thrown.refusal.sqlstate === NODE_SAYS.again
+      if (!again || tries === TRIES) throw thrown
+      await ask('ROLLBACK')
+    }
+  }
+}
+
+function checked(text: string): string {
+  if (text.includes('\0')) throw usage('a NUL is in no name')
+  if (Buffer.byteLength(text) > TEXT_BYTES_MAX)
+    throw usage(`longer than ${TEXT_BYTES_MAX} bytes: ${text.slice(0, 40)}…`)
+  return literal(text)
+}
+
+/** Rounded up: neither ends something early nor spares what came in the same second. */
+function seconds(value: number | undefined): string {
+  if (value === undefined) return 'NULL'
+  const whole = Math.ceil(value)
+  if (!Number.isSafeInteger(whole)) throw usage(`${value} is no time`)
+  return String(whole)
+}
+
+function usage(problem: string): Failure {
+  return new Failure('usage', { values: { problem } })
+}
