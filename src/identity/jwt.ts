@@ -50,14 +50,14 @@ async function recall(
   const known = trust.verified.get(id)
   if (known === undefined) return undefined
   const { issuer, keyId } = known.principal
-  const { verified, ...says } = known.findings
-  Object.assign(found, says)
+  Object.assign(found, known.says)
   const { keys, fetchedMs } = (await trust.keySources.get(issuer)?.find(keyId)) ?? NOT_FOUND
   if (!keys.some(({ thumbprint }) => thumbprint === known.thumbprint)) {
     trust.verified.delete(id)
     return undefined
   }
-  Object.assign(found, { verified, remembered: true })
+  found.verified = true
+  found.remembered = true
   if (fetchedMs !== undefined) found.keysFetched = fetchedMs
   checkTimes(known.principal, trust, now())
   return known.principal
@@ -93,8 +93,8 @@ async function judge(
     keyId: key.kid,
     ...times,
   }
-  const findings = { ...found }
-  trust.verified.set(id, { principal, thumbprint: key.thumbprint, findings }, { size: text.length })
+  const { verified: _, ...says } = found
+  trust.verified.set(id, { principal, thumbprint: key.thumbprint, says }, { size: text.length })
   return principal
 }
 

@@ -92,13 +92,9 @@ export type AuditWriter = (worker: number, event: AuditEvent) => void
 
 /** Timestamp is in nanoseconds since the epoch, as CockroachDB writes it; InstanceID is the worker. */
 export function openAudit(to: DestinationStream, now: () => number): AuditWriter {
-  const stream = pino(
-    {
-      base: null,
-      timestamp: () => `,"Timestamp":${now()}000000`,
-      formatters: { level: () => ({ channel: 'SESSIONS' }) },
-    },
-    to,
-  )
-  return (InstanceID, event) => stream.info({ InstanceID, ...event })
+  return (worker, event) => {
+    // By hand: so many nanoseconds are more than a number of JavaScript's holds.
+    const head = `{"channel":"SESSIONS","Timestamp":${now()}000000,"InstanceID":${worker}`
+    to.write(`${head},${JSON.stringify(event).slice(1)}\n`)
+  }
 }
