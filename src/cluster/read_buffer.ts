@@ -1,19 +1,22 @@
 /**
- * The memory that a node's socket reads into, again and again (`onread`). It grows when it was filled, and
- * shrinks when little comes: most sessions are idle, or ask for little. An idle socket keeps what it has, and
- * Node asks for another one only after a read, so the largest one is for what streams, and goes at once.
+ * The memory that a node's socket reads into, again and again (`onread`). Most sessions are idle, or ask for
+ * little: they have one buffer in common. Whoever fills it gets one of its own, which grows when it is filled
+ * as well, and shrinks when little comes. An idle socket keeps what it has, and Node asks for another one
+ * only after a read, so the largest one is for what streams, and goes at once.
  * https://nodejs.org/docs/latest-v24.x/api/net.html#socketconnectoptions-connectlistener
- * Rule: nothing is read into memory that a write still needs.
+ * Rule: nothing is read into memory that a write still needs; what was read in common is copied at once.
  */
 import type { Writable } from 'node:stream'
 
-const READ_BYTES = { min: 1024, max: 64 * 1024 }
+const READ_BYTES = { min: 4096, max: 64 * 1024 }
 /** A buffer is four times too large after so many reads that fill no more than a quarter of it. */
 const SMALL_READS = 8
+/** Holds something only from a read to its callback, and nothing else is read in between. */
+const COMMON: Buffer = Buffer.allocUnsafeSlow(READ_BYTES.min)
 
 /** @param receive - @returns where the bytes, or some of them, still wait to be written. */
 export function readIntoOneBuffer(receive: (bytes: Buffer) => Writable | undefined) {
-  let buffer: Buffer = Buffer.allocUnsafeSlow(READ_BYTES.min)
+  let buffer = COMMON
   /** Read into right before, and where that waited: a stream of TLS records needs two in turn. */
   let before: { buffer: Buffer; waitedIn: Writable } | undefined
   let small = 0
@@ -25,8 +28,16 @@ export function readIntoOneBuffer(receive: (bytes: Buffer) => Writable | undefin
     small = 0
     return length / 4
   }
+  const chunkOf = (size: number): Buffer => {
+    const read = buffer.subarray(0, size)
+    if (buffer !== COMMON && !isSmall(size, buffer.length)) return read
+    return before !== undefined && before.waitedIn.writableLength > 0
+      ? copyAlone(read)
+      : Buffer.from(read)
+  }
   /** Memory of so many bytes that nothing waits in any more: what waits now came after it. */
   const free = (bytes: number, size: number, waitsIn: Writable | undefined): Buffer => {
+    if (bytes === READ_BYTES.min) return COMMON
     const written = waitsIn === before?.waitedIn && waitsIn && waitsIn.writableLength <= size
     if (written && before?.buffer.length === bytes) return before.buffer
     return Buffer.allocUnsafeSlow(bytes)
@@ -35,10 +46,8 @@ export function readIntoOneBuffer(receive: (bytes: Buffer) => Writable | undefin
     buffer: () => buffer,
     callback(size: number): boolean {
       const bytes = next(size)
-      const chunk = buffer.subarray(0, size)
-      // Where it has to wait, it shall not hold what is four times its size.
-      const waitsIn = receive(isSmall(size, buffer.length) ? copyOf(chunk) : chunk)
       const last = buffer
+      const waitsIn = receive(chunkOf(size))
       if (waitsIn !== undefined || bytes !== last.length) buffer = free(bytes, size, waitsIn)
       before = waitsIn && { buffer: last, waitedIn: waitsIn }
       return true
@@ -46,14 +55,14 @@ export function readIntoOneBuffer(receive: (bytes: Buffer) => Writable | undefin
   }
 }
 
-/** Its own: of Node's, which many share, it would hold as much again. */
-function copyOf(chunk: Buffer): Buffer {
+/** Where it may have to wait, it shall not hold what is four times its size. Nothing is small for the common one. */
+function isSmall(size: number, length: number): boolean {
+  return length > READ_BYTES.min && size * 4 <= length
+}
+
+/** For who reads slowly: in memory that others share, each of many small pieces would hold all of it. */
+function copyAlone(chunk: Buffer): Buffer {
   const copy = Buffer.allocUnsafeSlow(chunk.length)
   chunk.copy(copy)
   return copy
-}
-
-/** Of the smallest one nothing is small. */
-function isSmall(size: number, length: number): boolean {
-  return length > READ_BYTES.min && size * 4 <= length
 }

@@ -9,6 +9,8 @@ import { Failure } from '../failure.ts'
 const LENGTH_BYTES = 4
 const HEADER_BYTES = 5
 const FIRST_BYTES = 1024
+/** What every framing begins with, and ends with: most legs' are empty for as long as a session is. */
+const EMPTY = Buffer.alloc(0)
 
 /** One message: views of its body and of the whole of it, good until the next one is asked for. */
 export interface Frame {
@@ -19,7 +21,7 @@ export interface Frame {
 }
 
 export class Framing {
-  #bytes = Buffer.allocUnsafe(0)
+  #bytes = EMPTY
   #start = 0
   #end = 0
   /** Bytes of the message under way, once its header is here: no more room is made than that. */
@@ -84,7 +86,7 @@ export class Framing {
   /** Forgets everything. */
   wipe(): void {
     this.#bytes.fill(0)
-    this.#bytes = Buffer.allocUnsafe(0)
+    this.#bytes = EMPTY
     this.#start = this.#end = 0
   }
 
