@@ -17,8 +17,10 @@ const COMMON: Buffer = Buffer.allocUnsafeSlow(READ_BYTES.min)
 /** @param receive - @returns where the bytes, or some of them, still wait to be written. */
 export function readIntoOneBuffer(receive: (bytes: Buffer) => Writable | undefined) {
   let buffer = COMMON
-  /** Read into right before, and where that waited: a stream of TLS records needs two in turn. */
-  let before: { buffer: Buffer; waitedIn: Writable } | undefined
+  /** What was read right before waited in it: a stream of TLS records needs two in turn. */
+  let other: Buffer | undefined
+  /** Where that was. */
+  let waitedIn: Writable | undefined
   let small = 0
   const next = (size: number): number => {
     const { length } = buffer
@@ -28,28 +30,25 @@ export function readIntoOneBuffer(receive: (bytes: Buffer) => Writable | undefin
     small = 0
     return length / 4
   }
-  const chunkOf = (size: number): Buffer => {
-    const read = buffer.subarray(0, size)
-    if (buffer !== COMMON && !isSmall(size, buffer.length)) return read
-    return before !== undefined && before.waitedIn.writableLength > 0
-      ? copyAlone(read)
-      : Buffer.from(read)
-  }
+  const copyOf = (read: Buffer): Buffer =>
+    waitedIn !== undefined && waitedIn.writableLength > 0 ? copyAlone(read) : Buffer.from(read)
   /** Memory of so many bytes that nothing waits in any more: what waits now came after it. */
   const free = (bytes: number, size: number, waitsIn: Writable | undefined): Buffer => {
     if (bytes === READ_BYTES.min) return COMMON
-    const written = waitsIn === before?.waitedIn && waitsIn && waitsIn.writableLength <= size
-    if (written && before?.buffer.length === bytes) return before.buffer
-    return Buffer.allocUnsafeSlow(bytes)
+    const written = waitsIn !== undefined && waitsIn === waitedIn && waitsIn.writableLength <= size
+    return written && other?.length === bytes ? other : Buffer.allocUnsafeSlow(bytes)
   }
   return {
     buffer: () => buffer,
     callback(size: number): boolean {
       const bytes = next(size)
-      const last = buffer
-      const waitsIn = receive(chunkOf(size))
-      if (waitsIn !== undefined || bytes !== last.length) buffer = free(bytes, size, waitsIn)
-      before = waitsIn && { buffer: last, waitedIn: waitsIn }
+      const read = buffer.subarray(0, size)
+      const copied = buffer === COMMON || isSmall(size, buffer.length)
+      const waitsIn = receive(copied ? copyOf(read) : read)
+      const last = waitsIn === undefined || copied ? undefined : buffer
+      if (last !== undefined || bytes !== buffer.length) buffer = free(bytes, size, waitsIn)
+      other = last
+      waitedIn = waitsIn
       return true
     },
   }

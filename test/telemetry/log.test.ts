@@ -27,9 +27,10 @@ describe('the audit stream', () => {
   it('has one line an event, whatever a client sent, and every digit of the time', () => {
     const lines: string[] = []
     const audit = openAudit({ write: (line) => void lines.push(line) }, () => 1_700_000_000_123)
-    audit(7, { User: 'a"\n\0\u2028', Tls: null, Token: { names: ['é'] } } as never)
+    audit(7, { User: 'a"\n\0\u2028\u009b\u202e', Tls: null, Token: { names: ['é'] } } as never)
     const head = '{"channel":"SESSIONS","Timestamp":1700000000123000000,"InstanceID":7,'
-    const rest = '"User":"a\\"\\n\\u0000\u2028","Tls":null,"Token":{"names":["é"]}}\n'
+    const rest =
+      '"User":"a\\"\\n\\u0000\\u2028\\u009b\\u202e","Tls":null,"Token":{"names":["é"]}}\n'
     expect(lines).toEqual([head + rest])
   })
 
