@@ -114,6 +114,7 @@ export function openPool(plan: PoolPlan, parts: PoolParts): Pool {
         each.withdraw('node')
         each.destroy()
       }
+      slots.sendAway(node, new Failure('node_unreachable', { log: `node ${node}: ${DOWN}` }))
     },
     close,
     retire() {
@@ -123,6 +124,7 @@ export function openPool(plan: PoolPlan, parts: PoolParts): Pool {
   }
 }
 
+const DOWN = 'it went down while a session of it was waited for'
 const RETIRED = 'the cluster was configured anew: try again'
 
 /** Whether what was found may be handed out; if not, it is gone, and there is room. */

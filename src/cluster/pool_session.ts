@@ -8,6 +8,7 @@ import { type Leg, LegEnded, type Linger } from '../leg.ts'
 import type { Grant } from '../policy/decide.ts'
 import { terminate } from '../wire/node_messages.ts'
 import { type ParameterStatuses, parameterStatuses } from '../wire/parameter_status.ts'
+import { cancel } from './cancel.ts'
 import type { SignedIn } from './connect.ts'
 import { Doubt } from './exact_answer.ts'
 import type { Node } from './node.ts'
@@ -76,6 +77,7 @@ const RESET_MS = 5_000
 const CHECK_MS = 1_000
 /** How long it may take to be gone, for whom its place is wanted. */
 const GONE_MS = 1_000
+const CANCEL_MS = 5_000
 /** How long the node may go on with what a client has left, or can't say that it has ended. */
 const UNTIL_CLOSED: Linger = { ms: 60_000, bytes: Number.POSITIVE_INFINITY }
 
@@ -196,11 +198,22 @@ export class PoolSession {
       () => this.#rest(),
       (thrown: unknown) => {
         this.#tell('reset_failed', String(thrown))
-        // One that gives no answer would not say either that it has ended.
         if (thrown instanceof Doubt) this.#end(terminate)
-        else this.destroy()
+        else this.#cut()
       },
     )
+  }
+
+  /**
+   * The reset has to wait for something, which the client may have seen to: another session of its own holds
+   * a lock. The node is told to give it up; the place counts until it has closed, or there would be no bound.
+   */
+  #cut(): void {
+    const { leg, opening } = this.#signedIn
+    if (leg.socket.closed) return
+    if (opening.cancelKey !== undefined)
+      cancel(this.node, opening.cancelKey, AbortSignal.timeout(CANCEL_MS)).catch(() => undefined)
+    this.#end(terminate)
   }
 
   /** Idle, and listening: whatever is heard of the node now ends it. */

@@ -35,7 +35,9 @@ export interface Slots<T> {
   take(node: string, wanted: Wanted, signal: AbortSignal): Promise<Taken<T>>
   /** What is offered on all nodes. */
   offered(): T[]
-  /** Nobody waits any more, nor from now on. */
+  /** Nobody waits for this node any more. */
+  sendAway(node: string, why: Failure): void
+  /** Nor for any, from now on. */
   close(why: Failure): void
 }
 
@@ -61,6 +63,9 @@ export function openSlots<T>(bounds: Bounds, waits: (change: 1 | -1) => void): S
       return await room.inLine(wanted, signal).finally(() => waits(-1))
     },
     offered: () => [...rooms.values()].flatMap((room) => room.offered()),
+    sendAway(node, why) {
+      rooms.get(node)?.sendAway(why)
+    },
     close(why) {
       closed = why
       for (const room of rooms.values()) room.sendAway(why)

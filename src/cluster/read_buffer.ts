@@ -14,8 +14,17 @@ const SMALL_READS = 8
 /** Holds something only from a read to its callback, and nothing else is read in between. */
 const COMMON: Buffer = Buffer.allocUnsafeSlow(READ_BYTES.min)
 
-/** @param receive - @returns where the bytes, or some of them, still wait to be written. */
-export function readIntoOneBuffer(receive: (bytes: Buffer) => Writable | undefined) {
+/** A record of TLS has no more (RFC 8446 section 5.1). */
+export const TLS_READ_BYTES_MAX = 16 * 1024
+
+/**
+ * @param receive - @returns where the bytes, or some of them, still wait to be written.
+ * @param max - as many as ever come at once
+ */
+export function readIntoOneBuffer(
+  receive: (bytes: Buffer) => Writable | undefined,
+  max = READ_BYTES.max,
+) {
   let buffer = COMMON
   /** What was read right before waited in it: a stream of TLS records needs two in turn. */
   let other: Buffer | undefined
@@ -25,7 +34,7 @@ export function readIntoOneBuffer(receive: (bytes: Buffer) => Writable | undefin
   const next = (size: number): number => {
     const { length } = buffer
     small = isSmall(size, length) ? small + 1 : 0
-    if (size === length) return Math.min(length * 4, READ_BYTES.max)
+    if (size === length) return Math.min(length * 4, max)
     if (small === 0 || (length < READ_BYTES.max && small < SMALL_READS)) return length
     small = 0
     return length / 4

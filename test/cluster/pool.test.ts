@@ -392,7 +392,7 @@ describe('places', () => {
     await expect.poll(() => first.leg.socket.closed).toBe(true)
   })
 
-  it('of a node that hangs are free when it is left: those of who waits there, and of what was left', async () => {
+  it('of a node that hangs are free when it is left, and who waits there is told to go elsewhere', async () => {
     const { take, keepOne, hang, pool, node, sum } = await open({ plan: { size: 1 } })
     await keepOne()
     hang()
@@ -403,7 +403,8 @@ describe('places', () => {
     const next = take()
     expect(sum('waiting')).toBe(1)
     pool.forget(node.name)
-    expect((await next).warm).toBe(false)
+    await expect(next).rejects.toMatchObject({ code: 'node_unreachable' })
+    expect((await take()).warm).toBe(false)
   })
 
   it('are free when a client leaves something on a node that is down', async () => {
@@ -415,18 +416,21 @@ describe('places', () => {
     expect((await take()).warm).toBe(false)
   })
 
-  it('are free when a session gives no answer to its reset', async () => {
-    const { take, hang, closed } = await open({ plan: { size: 1 } })
+  it('count while a session gives no answer to its reset', async () => {
+    const { take, hang, closed, sum, pool, node } = await open({ plan: { size: 1 } })
     const first = await take()
     hang()
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
     first.keep?.(QUIET)
     vi.advanceTimersByTime(5_000)
     vi.useRealTimers()
-    expect((await take()).warm).toBe(false)
-    expect(closed()).toMatchObject([
-      { why: 'reset_failed', detail: 'Error: the node gave no answer in time' },
-    ])
+    const next = take()
+    await expect
+      .poll(closed)
+      .toMatchObject([{ why: 'reset_failed', detail: 'Error: the node gave no answer in time' }])
+    expect(sum('waiting')).toBe(1)
+    pool.forget(node.name)
+    await expect(next).rejects.toMatchObject({ code: 'node_unreachable' })
   })
 
   it('are not held for what is left when the pool is closed: it is a leg like any other', async () => {

@@ -79,6 +79,15 @@ describe('the memory that a socket reads into', () => {
     expect([...held].reduce((sum, { byteLength }) => sum + byteLength, 0)).toBeLessThan(17 * KB)
   })
 
+  it('stays as large as a record of TLS while such records stream', () => {
+    const onread = readIntoOneBuffer(taken, 16 * KB)
+    const sizes = Array.from({ length: 12 }, (_, at) => {
+      onread.callback(Math.min(at % 4 === 3 ? 9 * KB : 16 * KB, onread.buffer().length))
+      return onread.buffer().length
+    })
+    expect(new Set(sizes)).toEqual(new Set([16 * KB]))
+  })
+
   it('is the same as long as nothing waits in it', () => {
     const { read, memories } = ownReader(taken)
     for (let i = 0; i < 5; i++) read(8 * KB)
