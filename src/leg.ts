@@ -62,14 +62,15 @@ export class Leg {
   #sink: Sink | undefined
   #closing = false
   #handshaking = false
-  #signal: AbortSignal
-  readonly #expire = () => this.#settle(this.#signal.reason)
+  /** None while it flows: a session of days keeps nothing of its login. */
+  #signal: AbortSignal | undefined
+  readonly #expire = () => this.#settle(this.#signal?.reason)
 
-  constructor(socket: Socket, side: Side, signal: AbortSignal) {
+  /** @param signal - the deadline, where it isn't given to `speak`. */
+  constructor(socket: Socket, side: Side, signal?: AbortSignal) {
     this.socket = socket
     this.side = side
-    this.#signal = signal
-    signal.addEventListener('abort', this.#expire, { once: true })
+    this.#heed(signal)
     this.#listen(socket)
   }
 
@@ -81,18 +82,18 @@ export class Leg {
   }
 
   /** The next untagged packet, without its length. */
-  async packet(limit: number): Promise<Buffer> {
-    return await this.#until(() => this.#framing.packet(limit), limit)
+  packet(limit: number): Promise<Buffer> {
+    return this.#until(() => this.#framing.packet(limit), limit)
   }
 
   /** The next tagged message; its body is a view, good until the next one is asked for. */
-  async message(limit: number): Promise<Frame> {
-    return await this.#until(() => this.#framing.message(limit), limit)
+  message(limit: number): Promise<Frame> {
+    return this.#until(() => this.#framing.message(limit), limit)
   }
 
   /** The next byte, which stays where it is. */
-  async peek(): Promise<number> {
-    return await this.#until(() => this.#framing.peek())
+  peek(): Promise<number> {
+    return this.#until(() => this.#framing.peek())
   }
 
   /** Waits for one byte of an answer that is no message (`S` or `N`), and takes it. */
@@ -129,7 +130,7 @@ export class Leg {
   ): Promise<TLSSocket> {
     if (from === undefined && this.waiting > 0)
       throw new Failure('unencrypted_data', { values: { request: 'SSL' } })
-    this.#signal.throwIfAborted()
+    this.#signal?.throwIfAborted()
     if (this.#ended !== undefined) throw new LegEnded(this.side, this.#ended)
     const raw = this.socket
     raw.off('data', this.#onData).off('end', this.#onEnd).off('close', this.#onClose)
@@ -157,7 +158,7 @@ export class Leg {
 
   /** From here on everything goes to the sink, first what was waiting. */
   flow(sink: Sink): void {
-    this.#signal.removeEventListener('abort', this.#expire)
+    this.#heed(undefined)
     this.#sink = sink
     const ended = this.#ended
     const broken = this.#broken
@@ -172,9 +173,7 @@ export class Leg {
 
   /** Back to messages, within another deadline: between two of them, and from the very next byte on. */
   speak(signal: AbortSignal): void {
-    this.#signal.removeEventListener('abort', this.#expire)
-    this.#signal = signal
-    signal.addEventListener('abort', this.#expire, { once: true })
+    this.#heed(signal)
     this.#sink = undefined
   }
 
@@ -216,9 +215,15 @@ export class Leg {
     return undefined
   }
 
+  #heed(signal: AbortSignal | undefined): void {
+    this.#signal?.removeEventListener('abort', this.#expire)
+    this.#signal = signal
+    signal?.addEventListener('abort', this.#expire, { once: true })
+  }
+
   /** Of the deadline, and of what nobody will ask for any more: it may be half a token. */
   #letGo(): void {
-    this.#signal.removeEventListener('abort', this.#expire)
+    this.#signal?.removeEventListener('abort', this.#expire)
     this.#framing.wipe()
   }
 
@@ -228,7 +233,7 @@ export class Leg {
     for (;;) {
       const taken = take()
       if (taken !== undefined) return taken
-      this.#signal.throwIfAborted()
+      this.#signal?.throwIfAborted()
       if (this.#ended !== undefined) throw new LegEnded(this.side, this.#ended)
       this.socket.resume()
       await new Promise<void>((resolve, reject) => {

@@ -275,7 +275,7 @@ describe('TLS with a client', () => {
     ],
     ['speaks TLS 1.1', shake(obsolete), broke('ERR_SSL_UNSUPPORTED_PROTOCOL')],
     ['ends', (peer) => peer.end(), broke('closed during the TLS handshake')],
-    ['resets', (peer) => peer.resetAndDestroy(), broke('closed during the TLS handshake')],
+    ['resets', (peer) => peer.resetAndDestroy(), broke('ECONNRESET')],
   ]
   test.each(failures)('a client that %s in the handshake', async (_how, act, says) => {
     const { leg, socket, peer } = await openPair()

@@ -10,7 +10,7 @@ import { STARTUP_BYTES_MAX } from '../wire/startup.ts'
 import { dial, LATE } from './dial.ts'
 import { forwarding } from './forward.ts'
 import type { Node } from './node.ts'
-import type { Nodes } from './nodes.ts'
+import type { Attempt, Nodes } from './nodes.ts'
 import type { Pool } from './pool.ts'
 import type { Pooled } from './pool_session.ts'
 import { type Answers, NodeRefused, type Opening, signIn } from './sign_in.ts'
@@ -69,9 +69,9 @@ export async function connect(
   signal: AbortSignal,
   pool?: Pool,
 ): Promise<NodeSession> {
-  const attempt = async (node: Node, ms: number): Promise<Pooled> => {
+  const attempt: Attempt<Pooled> = async (node, ms, waited) => {
     if (pool !== undefined && !('answers' in grant))
-      return await pool.take(grant, node, parameters, signal, ms)
+      return await pool.take(grant, node, parameters, signal, ms, waited)
     try {
       const session = await connectTo(grant, node, parameters, signal, ms)
       return { ...session, warm: false, keep: undefined, leave: undefined }

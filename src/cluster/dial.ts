@@ -16,7 +16,7 @@ import { Failure } from '../failure.ts'
 import { Leg } from '../leg.ts'
 import { sslRequest } from '../wire/node_messages.ts'
 import type { Node, NodeTls } from './node.ts'
-import { readIntoOneBuffer } from './read_buffer.ts'
+import { readIntoOneBuffer, TLS_READ_BYTES_MAX } from './read_buffer.ts'
 
 const KEEPALIVE_DELAY_MS = 60_000
 const ALPN = 'postgresql'
@@ -73,7 +73,8 @@ function open(
     const socket = connectSocket(to)
     return { socket, leg: new Leg(socket, 'node', signal) }
   }
-  const onread = readIntoOneBuffer((bytes) => leg.receive(bytes))
+  const receive = (bytes: Buffer) => leg.receive(bytes)
+  const onread = readIntoOneBuffer(receive, tls && TLS_READ_BYTES_MAX)
   const options = { ...to, onread, ...(tls && verified(tls)) }
   const socket: Socket =
     tls === undefined ? connectSocket(options) : connectTls(options as TlsOptions)

@@ -37,7 +37,7 @@ export async function exactAnswer(
     else if (type === 'D' && !complete && row === undefined) {
       const said = decodeRowMessage(frame)
       row = said?.kind === 'row' ? said.values : []
-    } else if (type === 'C' && !complete && tags.some((tag) => frame.body.equals(ended(tag)))) {
+    } else if (type === 'C' && !complete && tags.includes(tagIn(frame.body))) {
       complete = true
     } else if (type === 'Z' && complete && frame.body.toString() === 'I') return row ?? []
     else throw new Doubt(`message type ${type} in the place of ${complete ? 'the end' : tags[0]}`)
@@ -45,6 +45,7 @@ export async function exactAnswer(
   throw new Doubt(`more than ${MESSAGES_MAX} messages`)
 }
 
-function ended(tag: string): Buffer {
-  return Buffer.from(`${tag}\0`)
+/** Behind it a NUL, and nothing more. */
+function tagIn(body: Buffer): string {
+  return body.at(-1) === 0 ? body.toString('latin1', 0, body.length - 1) : ''
 }

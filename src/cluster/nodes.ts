@@ -1,7 +1,8 @@
 /**
  * The nodes of a cluster: which one a session goes to, and what is tried when that one fails.
  * Rule: a node that fails costs a client nothing but time, and one deadline, connect_timeout, bounds
- * all of it. A node that answers with a refusal of its own has not failed, and nobody else is asked.
+ * all of it but a wait in line. A node that answers with a refusal of its own has not failed, and nobody
+ * else is asked.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Failure } from '../failure.ts'
@@ -65,19 +66,18 @@ export interface NodesParts {
 export interface Nodes {
   /**
    * Tries nodes, best first, and all over again after a pause, until one of them works.
-   * @param attempt - is given so many milliseconds, and has to fail by then.
+   * @param attempt - is given so many milliseconds, and has to fail by then; what it tells of as waited
+   *   for something else than the node comes on top.
    * @throws Failure of the last attempt, its log with all of them; what stopped the signal
    */
-  reach<T>(
-    attempt: (node: Node, ms: number) => Promise<T>,
-    signal: AbortSignal,
-    wanted?: Wanted,
-  ): Promise<Reached<T>>
+  reach<T>(attempt: Attempt<T>, signal: AbortSignal, wanted?: Wanted): Promise<Reached<T>>
   /** It is one of the cluster's, and up. */
   isUp(node: Node): boolean
   /** No node is looked at any more. */
   close(): void
 }
+
+export type Attempt<T> = (node: Node, ms: number, waited?: (ms: number) => void) => Promise<T>
 
 export interface Reached<T> {
   value: T
@@ -102,8 +102,8 @@ export function openNodes(plan: NodesPlan, parts: NodesParts): Nodes {
 
   /** @returns undefined when every node that is right was tried, or enough of them. */
   async function round<T>(
-    attempt: (node: Node, ms: number) => Promise<T>,
-    { signal, leftMs, wanted, tries }: Round,
+    attempt: Attempt<T>,
+    { signal, leftMs, waited, wanted, tries }: Round,
   ): Promise<Reached<T> | undefined> {
     const right = seats.right()
     const tried = new Set<Seat>()
@@ -117,7 +117,7 @@ export function openNodes(plan: NodesPlan, parts: NodesParts): Nodes {
       const { node } = seat.member
       seats.take(seat)
       try {
-        const value = await attempt(node, Math.min(share, leftMs()))
+        const value = await attempt(node, Math.min(share, leftMs()), waited)
         seats.note(seat)
         return { value, node, release: () => seats.release(seat) }
       } catch (thrown) {
@@ -143,12 +143,15 @@ export function openNodes(plan: NodesPlan, parts: NodesParts): Nodes {
 
   return {
     async reach(attempt, signal, wanted = { primary: false }) {
-      const startMs = parts.elapsed()
+      let startMs = parts.elapsed()
+      const waited = (ms: number) => {
+        startMs += ms
+      }
       const spentMs = () => parts.elapsed() - startMs
       const leftMs = () => plan.connectTimeoutMs - spentMs()
       const tries = openTries()
       for (let waitMs = BACKOFF_MS.min; ; waitMs = Math.min(2 * waitMs, BACKOFF_MS.max)) {
-        const reached = await round(attempt, { signal, leftMs, wanted, tries })
+        const reached = await round(attempt, { signal, leftMs, waited, wanted, tries })
         if (reached !== undefined) return reached
         if (!tries.hopeful() || spentMs() + waitMs > patienceMs)
           throw tries.failure(nobody(seats.size(), plan.target))
@@ -164,6 +167,7 @@ export function openNodes(plan: NodesPlan, parts: NodesParts): Nodes {
 interface Round {
   signal: AbortSignal
   leftMs(): number
+  waited(ms: number): void
   wanted: Wanted
   tries: Tries
 }

@@ -3,14 +3,14 @@
  * comes next with the same key; a new session is opened where none is to be had. One a cluster and worker.
  * Rule: what goes wrong with a kept session costs a client time, and the node's health nothing.
  */
-import { Failure, NODE_SAYS } from '../failure.ts'
+import { Failure } from '../failure.ts'
 import type { Grant } from '../policy/decide.ts'
-import { connectTo, type SessionParameters, type SignedIn, startupParameters } from './connect.ts'
+import { connectTo, type SessionParameters, startupParameters } from './connect.ts'
 import type { Node } from './node.ts'
 import { openPlaces, poolKey, principalKey } from './pool_key.ts'
+import { openMakingRoom } from './pool_room.ts'
 import { type NotKept, type Pooled, PoolSession } from './pool_session.ts'
 import { openSlots, type Taken } from './pool_slots.ts'
-import { NodeRefused } from './sign_in.ts'
 
 /** What the configuration says; sizes are one worker's. */
 export interface PoolPlan {
@@ -42,6 +42,7 @@ export interface Pool {
   /**
    * A session on this very node.
    * @param ms - how long it may take, a wait for room apart.
+   * @param waited - told how long that wait was, in milliseconds, whatever comes of it.
    * @throws Failure `pool_timeout`, `not_ready`, or as `connectTo`
    */
   take(
@@ -50,8 +51,9 @@ export interface Pool {
     parameters: SessionParameters,
     signal: AbortSignal,
     ms: number,
+    waited?: (ms: number) => void,
   ): Promise<Pooled>
-  /** Closes what is idle on a node that sessions go to no more. */
+  /** Sessions go to this node no more, or none is looked at: nothing is kept there, nothing waited for. */
   forget(node: string): void
   /** Keeps nothing from now on; sessions can still be had. */
   close(): void
@@ -64,8 +66,10 @@ export function openPool(plan: PoolPlan, parts: PoolParts): Pool {
   const bounds = { group: plan.size, node: plan.maxNodeConnections, waitMs: plan.waitTimeoutMs }
   const slots = openSlots<PoolSession>(bounds, (change) => tell({ kind: 'waiting', change }))
   const placeOf = openPlaces()
+  const makingRoom = openMakingRoom({ idle: slots.offered, elapsed })
+  const lingering = new Set<PoolSession>()
   let closing = false
-  const sessionParts = { ...parts, plan, isClosing: () => closing }
+  const sessionParts = { ...parts, plan, isClosing: () => closing, lingering }
 
   function close(): void {
     closing = true
@@ -73,13 +77,16 @@ export function openPool(plan: PoolPlan, parts: PoolParts): Pool {
   }
 
   return {
-    async take(grant, node, parameters, signal, ms) {
+    async take(grant, node, parameters, signal, ms, waited = () => undefined) {
       const { role, database } = grant
       const wanted = poolKey(grant, startupParameters(grant, node, parameters), plan)
       const key = wanted && placeOf(node) + wanted
       const group = JSON.stringify([role, database])
       const who = principalKey(grant)
-      const { slot, found } = await slots.take(node.name, { group, key, who }, signal)
+      const cameMs = elapsed()
+      const { slot, found } = await slots
+        .take(node.name, { group, key, who }, signal)
+        .finally(() => waited(elapsed() - cameMs))
       const startMs = elapsed()
       const leftMs = () => Math.max(ms - (elapsed() - startMs), 1)
       found?.item.takeOver()
@@ -89,12 +96,11 @@ export function openPool(plan: PoolPlan, parts: PoolParts): Pool {
           tell({ kind: 'taken', how: 'warm' })
           return found.item.hand(slot)
         }
-        const signedIn = await openOrMakeRoom(
-          () => connectTo(grant, node, parameters, signal, leftMs()),
-          () => makeRoom(slots.offered(), node, role),
+        const signedIn = await makingRoom({ role, database, node, signal, leftMs }, () =>
+          connectTo(grant, node, parameters, signal, leftMs()),
         )
         tell({ kind: 'taken', how: 'new' })
-        return new PoolSession(signedIn, { node, role, key }, sessionParts).hand(slot)
+        return new PoolSession(signedIn, { node, role, database, key }, sessionParts).hand(slot)
       } catch (thrown) {
         found?.item.destroy()
         slot.free()
@@ -102,7 +108,13 @@ export function openPool(plan: PoolPlan, parts: PoolParts): Pool {
       }
     },
     forget(node) {
-      for (const each of slots.offered()) if (each.node.name === node) each.withdraw('node')
+      const isThere = (each: PoolSession) => each.node.name === node
+      for (const each of lingering) if (isThere(each)) each.destroy()
+      for (const each of slots.offered().filter(isThere)) {
+        each.withdraw('node')
+        each.destroy()
+      }
+      slots.sendAway(node, new Failure('node_unreachable', { log: `node ${node}: ${DOWN}` }))
     },
     close,
     retire() {
@@ -112,35 +124,8 @@ export function openPool(plan: PoolPlan, parts: PoolParts): Pool {
   }
 }
 
+const DOWN = 'it went down while a session of it was waited for'
 const RETIRED = 'the cluster was configured anew: try again'
-
-/** Where the node says that it has too many, those that nobody uses go first. */
-async function openOrMakeRoom(
-  open: () => Promise<SignedIn>,
-  makeRoom: () => Promise<boolean>,
-): Promise<SignedIn> {
-  try {
-    return await open()
-  } catch (thrown) {
-    if (!isFull(thrown) || !(await makeRoom())) throw thrown
-    return await open()
-  }
-}
-
-/** The role's own sessions go, or the others, where it has none. @returns whether there were any */
-async function makeRoom(offered: PoolSession[], node: Node, role: string): Promise<boolean> {
-  const idle = offered.filter((each) => each.node.name === node.name)
-  const own = idle.filter((each) => each.role === role)
-  const going = own.length > 0 ? own : idle
-  await Promise.all(going.map((each) => each.leave('room')))
-  return going.length > 0
-}
-
-/** Too many sessions: of the role, in the database, or on the node. */
-function isFull(thrown: unknown): boolean {
-  if (!(thrown instanceof Failure) || !(thrown.cause instanceof NodeRefused)) return false
-  return thrown.cause.refusal.sqlstate === NODE_SAYS.full
-}
 
 /** Whether what was found may be handed out; if not, it is gone, and there is room. */
 async function isGood(

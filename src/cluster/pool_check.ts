@@ -1,6 +1,7 @@
 /**
  * May a kept session go to a client now? One question, before it does: the role may still log in and
- * connect, under the name that was granted, and its random generator gets a seed that nobody knows.
+ * connect, under the name that was granted (a CONNECTION LIMIT of 0 says no as well), and its random
+ * generator gets a seed that nobody knows.
  * Rule: every name is qualified, and no name of a role or a database is written into the text.
  */
 import { randomBytes } from 'node:crypto'
@@ -54,7 +55,8 @@ function postgresql({ signIn, parameters }: Checked, seed: string): string {
   return `SELECT pg_catalog.encode(pg_catalog.convert_to(r.rolname::pg_catalog.text, pg_catalog.getdatabaseencoding()), 'hex'),
     '${seed}',
     r.rolcanlogin AND d.datallowconn AND current_user OPERATOR(pg_catalog.=) session_user
-      AND r.rolsuper OPERATOR(pg_catalog.=) ${toldSuper},
+      AND r.rolsuper OPERATOR(pg_catalog.=) ${toldSuper}
+      AND r.rolconnlimit OPERATOR(pg_catalog.<>) 0 AND d.datconnlimit OPERATOR(pg_catalog.<>) 0,
     pg_catalog.has_database_privilege(r.oid, d.oid, 'CONNECT'),
     ${notOver} AND pg_catalog.setseed(${seed}) IS NOT NULL
   FROM pg_catalog.pg_roles AS r, pg_catalog.pg_database AS d

@@ -5,8 +5,10 @@
  */
 import { once } from 'node:events'
 import { type Leg, LegEnded, type Linger } from '../leg.ts'
+import type { Grant } from '../policy/decide.ts'
 import { terminate } from '../wire/node_messages.ts'
 import { type ParameterStatuses, parameterStatuses } from '../wire/parameter_status.ts'
+import { cancel } from './cancel.ts'
 import type { SignedIn } from './connect.ts'
 import { Doubt } from './exact_answer.ts'
 import type { Node } from './node.ts'
@@ -51,8 +53,8 @@ export interface Pooled extends SignedIn {
    */
   keep: ((how: LeftQuiet) => void) | undefined
   /**
-   * Closes the leg, and counts the session until the node has closed it as well: what it does has to be
-   * cancelled. Undefined where no pool counts it.
+   * Closes the leg, and counts the session until the node has closed it as well, for a minute at most: what
+   * it does has to be cancelled. Undefined where no pool counts it.
    */
   leave: (() => void) | undefined
 }
@@ -60,18 +62,29 @@ export interface Pooled extends SignedIn {
 export interface PoolSessionParts extends Pick<PoolParts, 'elapsed' | 'isUp' | 'tell'> {
   plan: Pick<PoolPlan, 'maxAgeMs' | 'idleTimeoutMs'>
   isClosing(): boolean
+  /** Those that nobody has any more, and whose places count until the node has closed them. */
+  lingering: Set<PoolSession>
+}
+
+/** Where it is, and who may have it. */
+interface Whose extends Pick<Grant, 'role' | 'database'> {
+  node: Node
+  /** Undefined for a session that is nobody else's. */
+  key: string | undefined
 }
 
 const RESET_MS = 5_000
 const CHECK_MS = 1_000
 /** How long it may take to be gone, for whom its place is wanted. */
 const GONE_MS = 1_000
-/** How long the node may go on with what nobody wants any more, or can't say that it has ended. */
+const CANCEL_MS = 5_000
+/** How long the node may go on with what a client has left, or can't say that it has ended. */
 const UNTIL_CLOSED: Linger = { ms: 60_000, bytes: Number.POSITIVE_INFINITY }
 
 export class PoolSession {
   readonly node: Node
   readonly role: string
+  readonly database: string
   readonly #key: string | undefined
   readonly #signedIn: SignedIn
   readonly #parts: PoolSessionParts
@@ -84,20 +97,17 @@ export class PoolSession {
   /** While it is idle. */
   #timer: NodeJS.Timeout | undefined
 
-  /** @param key - undefined for a session that is nobody else's. */
-  constructor(
-    signedIn: SignedIn,
-    { node, role, key }: { node: Node; role: string; key: string | undefined },
-    parts: PoolSessionParts,
-  ) {
+  constructor(signedIn: SignedIn, { node, role, database, key }: Whose, parts: PoolSessionParts) {
     this.node = node
     this.role = role
+    this.database = database
     this.#key = key
     this.#signedIn = signedIn
     this.#parts = parts
     this.#bornMs = parts.elapsed()
     signedIn.leg.socket.once('close', () => {
       if (this.#inUse && key !== undefined) this.#tell('unclean')
+      parts.lingering.delete(this)
       this.#slot?.free()
     })
   }
@@ -111,7 +121,7 @@ export class PoolSession {
     const keep = this.#key === undefined ? undefined : (how: LeftQuiet) => this.#keep(how)
     // What a fresh session is told once (a notice) is not told again, what it is told of settings is.
     const statuses = this.#statuses
-    const leave = () => leg.close(undefined, UNTIL_CLOSED)
+    const leave = () => this.#end()
     if (statuses === undefined) return { leg, opening, warm: false, keep, leave }
     return { leg, opening: { ...opening, messages: statuses.bytes }, warm: true, keep, leave }
   }
@@ -175,7 +185,8 @@ export class PoolSession {
     this.#inUse = false
     const why = canceled ? 'canceled' : this.#misfit()
     if (why !== undefined) {
-      this.#close(why)
+      this.#tell(why)
+      this.#end(terminate)
       return
     }
     const { leg, opening } = this.#signedIn
@@ -185,8 +196,24 @@ export class PoolSession {
     const about = { dialect, parameters: this.#statuses.values, parametersTold, first }
     within(leg, RESET_MS, () => poolReset(leg, about)).then(
       () => this.#rest(),
-      (thrown: unknown) => this.#close('reset_failed', String(thrown)),
+      (thrown: unknown) => {
+        this.#tell('reset_failed', String(thrown))
+        if (thrown instanceof Doubt) this.#end(terminate)
+        else this.#cut()
+      },
     )
+  }
+
+  /**
+   * The reset has to wait for something, which the client may have seen to: another session of its own holds
+   * a lock. The node is told to give it up; the place counts until it has closed, or there would be no bound.
+   */
+  #cut(): void {
+    const { leg, opening } = this.#signedIn
+    if (leg.socket.closed) return
+    if (opening.cancelKey !== undefined)
+      cancel(this.node, opening.cancelKey, AbortSignal.timeout(CANCEL_MS)).catch(() => undefined)
+    this.#end(terminate)
   }
 
   /** Idle, and listening: whatever is heard of the node now ends it. */
@@ -223,9 +250,22 @@ export class PoolSession {
     this.#parts.tell({ kind: 'idle', change: -1 })
   }
 
+  /** It has nothing to do: a node that is well closes it at once. */
   #close(why: NotKept, detail?: string): void {
     this.#tell(why, detail)
-    this.#signedIn.leg.close(terminate, UNTIL_CLOSED)
+    this.#signedIn.leg.close(terminate)
+  }
+
+  /** A client had it just now: the node may have to end a statement first, or to drop what there is. */
+  #end(lastWords?: Buffer): void {
+    const { leg } = this.#signedIn
+    if (leg.socket.closed) return
+    if (this.#parts.isClosing()) leg.close(lastWords)
+    else if (!this.#parts.isUp(this.node)) this.destroy()
+    else {
+      this.#parts.lingering.add(this)
+      leg.close(lastWords, UNTIL_CLOSED)
+    }
   }
 
   /** Why it can't be kept now. */

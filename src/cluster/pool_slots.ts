@@ -1,7 +1,7 @@
 /**
  * Room on the nodes of a cluster: a slot is one session that a node has of us, or is about to have. So
- * many a node, and so many a group there (a role in a database); who finds none waits in one line a
- * node, and the first that fits goes, one of each principal in turn. No IO.
+ * many a node, and so many a group there (a role in a database); who finds none waits in the group's
+ * line. Groups that there is room for take turns, and in each one its principals. No IO.
  * Rule: a slot is counted until `free`, which may be called again; nobody waits while there is room.
  */
 import { Failure } from '../failure.ts'
@@ -35,7 +35,9 @@ export interface Slots<T> {
   take(node: string, wanted: Wanted, signal: AbortSignal): Promise<Taken<T>>
   /** What is offered on all nodes. */
   offered(): T[]
-  /** Nobody waits any more, nor from now on. */
+  /** Nobody waits for this node any more. */
+  sendAway(node: string, why: Failure): void
+  /** Nor for any, from now on. */
   close(why: Failure): void
 }
 
@@ -61,6 +63,9 @@ export function openSlots<T>(bounds: Bounds, waits: (change: 1 | -1) => void): S
       return await room.inLine(wanted, signal).finally(() => waits(-1))
     },
     offered: () => [...rooms.values()].flatMap((room) => room.offered()),
+    sendAway(node, why) {
+      rooms.get(node)?.sendAway(why)
+    },
     close(why) {
       closed = why
       for (const room of rooms.values()) room.sendAway(why)
@@ -81,6 +86,9 @@ interface Waiting<T> extends Wanted {
   giveUp(why: unknown): void
 }
 
+/** By who waits, whose turn it is first; each one's own in the order in which they came. */
+type Line<T> = Map<string, Set<Waiting<T>>>
+
 /** What there is on one node. Sets have the oldest first, lists by key the youngest last. */
 class Room<T> {
   readonly #bounds: Bounds
@@ -88,8 +96,8 @@ class Room<T> {
   readonly #groups = new Map<string, { taken: number; offers: Set<Holding<T>> }>()
   readonly #offers = new Set<Holding<T>>()
   readonly #byKey = new Map<string, Holding<T>[]>()
-  /** By who waits, whose turn it is first; each one's own in the order in which they came. */
-  readonly #lines = new Map<string, Set<Waiting<T>>>()
+  /** By group, whose turn it is first. */
+  readonly #lines = new Map<string, Line<T>>()
   #taken = 0
 
   /** @param empty - told when nothing is taken any more; nobody waits then. */
@@ -135,42 +143,53 @@ class Room<T> {
       const giveUp = () => waiting.giveUp(signal.reason)
       const timer = setTimeout(late, this.#bounds.waitMs)
       signal.addEventListener('abort', giveUp, { once: true })
-      const line = this.#lines.get(wanted.who)
-      if (line === undefined) this.#lines.set(wanted.who, new Set([waiting]))
-      else line.add(waiting)
+      const line: Line<T> = this.#lines.get(wanted.group) ?? new Map()
+      this.#lines.set(wanted.group, line)
+      line.set(wanted.who, (line.get(wanted.who) ?? new Set()).add(waiting))
     })
   }
 
-  /** One of each in turn, from the first on: who doesn't fit lets others pass. */
+  /**
+   * One of each group in turn. However many wait, this passes by few: while the node has room, those who
+   * wait are of groups that are full, and there can't be more of these than the node's size allows.
+   */
   serve(): void {
-    for (const [who, line] of this.#lines) {
+    for (const [group, line] of this.#lines) {
       if (this.#taken >= this.#bounds.node && this.#offers.size === 0) break
       if (!this.#serveOne(line)) continue
       // Behind the others, where this walk comes by once more.
-      this.#lines.delete(who)
-      if (line.size > 0) this.#lines.set(who, line)
+      this.#lines.delete(group)
+      if (line.size > 0) this.#lines.set(group, line)
     }
     if (this.#taken === 0) this.#empty()
   }
 
   sendAway(why: Failure): void {
-    for (const line of [...this.#lines.values()]) for (const each of line) each.giveUp(why)
+    const lines = [...this.#lines.values()].flatMap((line) => [...line.values()])
+    for (const own of lines) for (const each of [...own]) each.giveUp(why)
   }
 
-  #serveOne(line: Set<Waiting<T>>): boolean {
-    for (const waiting of line) {
-      const taken = this.find(waiting)
-      if (taken === undefined) continue
-      waiting.go(taken)
-      return true
-    }
+  /** The first of a line speaks for all in it: what is found for one of a group is found for any other. */
+  #serveOne(line: Line<T>): boolean {
+    for (const [who, own] of line)
+      for (const waiting of own) {
+        const taken = this.find(waiting)
+        if (taken === undefined) return false
+        line.delete(who)
+        line.set(who, own)
+        waiting.go(taken)
+        return true
+      }
     return false
   }
 
   #stepOut(waiting: Waiting<T>): void {
-    const line = this.#lines.get(waiting.who)
-    line?.delete(waiting)
-    if (line?.size === 0) this.#lines.delete(waiting.who)
+    const { group, who } = waiting
+    const line = this.#lines.get(group)
+    const own = line?.get(who)
+    own?.delete(waiting)
+    if (own?.size === 0) line?.delete(who)
+    if (line?.size === 0) this.#lines.delete(group)
   }
 
   offered(): T[] {

@@ -5,6 +5,7 @@
  */
 import { dirname, resolve } from 'node:path'
 import {
+  isAlias,
   isMap,
   isNode,
   isScalar,
@@ -50,15 +51,20 @@ export function readDocument(name: string, text: string, outside: Outside): Conf
   const lines = new LineCounter()
   const yaml = parseDocument(text, { lineCounter: lines, version: '1.2', prettyErrors: false })
   const complaints: Complaint[] = [...yaml.errors, ...yaml.warnings].map(
-    ({ pos, code, message }) => ({ offset: pos[0], what: WHAT_TO_DO.get(code) ?? message }),
+    ({ pos, code, message }) => ({
+      offset: pos[0],
+      what: WHAT_TO_DO.get(code) ?? withoutQuotation(message),
+    }),
   )
   const toFile = (path: string) => resolve(dirname(name), path)
   let value: unknown
   if (complaints.length === 0) {
     const complain: Complain = (offset, what) => complaints.push({ offset, what })
-    putEnvironment(yaml, outside, complain)
-    putFiles(yaml, outside, toFile, complain)
-    value = toValue(yaml, complain)
+    if (!hasOddKey(yaml, complain)) {
+      putEnvironment(yaml, outside, complain)
+      putFiles(yaml, outside, toFile, complain)
+      value = toValue(yaml, complain)
+    }
   }
   return {
     value,
@@ -79,7 +85,14 @@ const WHAT_TO_DO = new Map<string, string>([
   ['DUPLICATE_KEY', 'this key is there already; keep one of them'],
   ['TAB_AS_INDENT', 'a tab is no indentation in YAML; write spaces'],
   ['MULTIPLE_DOCS', 'a second document begins here; keep one'],
+  ['BAD_DQ_ESCAPE', 'no escape that YAML has; write \\\\ for a backslash'],
+  ['TAG_RESOLVE_FAILED', 'a tag that means nothing here; put text that begins with ! in quotes'],
 ])
+
+/** The parser says behind a colon what stands in the file there, which may be a secret. */
+function withoutQuotation(message: string): string {
+  return message.replace(/(?<=[\w)]): .*$/s, '')
+}
 
 function putEnvironment(yaml: YamlDocument, outside: Outside, complain: Complain): void {
   visit(yaml, {
@@ -125,7 +138,7 @@ function putFiles(
 
 /** Aliases are followed here, as far as their number is that of a file written by hand. */
 function toValue(yaml: YamlDocument, complain: Complain): unknown {
-  if (hasLoop(yaml, complain)) return undefined
+  if (hasLostAlias(yaml, complain)) return undefined
   try {
     return yaml.toJS()
   } catch (thrown) {
@@ -134,18 +147,34 @@ function toValue(yaml: YamlDocument, complain: Complain): unknown {
   }
 }
 
-/** An alias inside the value that it stands for: such a value would have no end. */
-function hasLoop(yaml: YamlDocument, complain: Complain): boolean {
+/** An alias of nothing, which may be a secret, or inside the value that it stands for, which would have no end. */
+function hasLostAlias(yaml: YamlDocument, complain: Complain): boolean {
   let found = false
   visit(yaml, {
     Alias(_key, alias, parents) {
       const target = alias.resolve(yaml)
-      if (target === undefined || !parents.includes(target)) return
+      if (target !== undefined && !parents.includes(target)) return
       found = true
-      complain(
-        alias.range?.[0] ?? 0,
-        `*${alias.source} is inside of what it stands for; write it out`,
-      )
+      const what =
+        target === undefined
+          ? 'no anchor of this name comes before it; put text that begins with * in quotes'
+          : `*${alias.source} is inside of what it stands for; write it out`
+      complain(alias.range?.[0] ?? 0, what)
+    },
+  })
+  return found
+}
+
+/** A key is shown where it is a mistake, and the parser would write what it can't be to stderr by itself. */
+function hasOddKey(yaml: YamlDocument, complain: Complain): boolean {
+  let found = false
+  visit(yaml, {
+    Pair(_key, { key }) {
+      const named = isAlias(key) ? key.resolve(yaml) : key
+      const isText = isScalar(named) && (named.value === null || typeof named.value !== 'object')
+      if (!isNode(named) || isText) return
+      found = true
+      complain(named.range?.[0] ?? 0, 'a key is text, and here it is something else')
     },
   })
   return found

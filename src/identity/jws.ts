@@ -32,6 +32,14 @@ function isBase64url(part: string): boolean {
   return Buffer.from(part, 'base64url').toString('base64url') === part
 }
 
+/** What of a header counts before its key is known. */
+export interface KeyHint {
+  kid: string | undefined
+  alg: string | undefined
+  /** It has a `crit`. */
+  asksForMore: boolean
+}
+
 export interface Proven {
   /** What was signed, as it stands there. */
   payload: string
@@ -44,15 +52,14 @@ export interface Proven {
  */
 export async function verify(
   text: string,
-  header: Members,
+  { kid, alg, asksForMore }: KeyHint,
   source: KeySource,
   found: Findings,
 ): Promise<Proven> {
-  const { kid, alg } = header
   // RFC 7515 section 4.1.11: an extension that the token insists on is one that we don't have.
-  if (header.crit !== undefined) throw invalid('the header asks for an extension ("crit")')
+  if (asksForMore) throw invalid('the header asks for an extension ("crit")')
   const provider = 'key provider 0 failed'
-  if (typeof kid !== 'string' || kid === '')
+  if (kid === undefined || kid === '')
     throw invalid(`${provider}: failed to find matching key: no key ID ("kid") specified in token`)
   const { keys: candidates, from, fetchedMs } = await source.find(kid)
   Object.assign(found, {
@@ -61,7 +68,7 @@ export async function verify(
   })
   if (candidates.length === 0)
     throw invalid(`${provider}: failed to find key with key ID "${quoted(kid)}" in key set`)
-  const usable = candidates.filter((key) => typeof alg === 'string' && key.algorithms.includes(alg))
+  const usable = candidates.filter((key) => alg !== undefined && key.algorithms.includes(alg))
   if (usable.length === 0 && candidates.some((key) => key.inferred))
     throw invalid('algorithm in the message does not match any of the inferred algorithms')
   for (const key of usable) {

@@ -50,14 +50,14 @@ async function recall(
   const known = trust.verified.get(id)
   if (known === undefined) return undefined
   const { issuer, keyId } = known.principal
-  const { verified, ...says } = known.findings
-  Object.assign(found, says)
+  Object.assign(found, known.says)
   const { keys, fetchedMs } = (await trust.keySources.get(issuer)?.find(keyId)) ?? NOT_FOUND
   if (!keys.some(({ thumbprint }) => thumbprint === known.thumbprint)) {
     trust.verified.delete(id)
     return undefined
   }
-  Object.assign(found, { verified, remembered: true })
+  found.verified = true
+  found.remembered = true
   if (fetchedMs !== undefined) found.keysFetched = fetchedMs
   checkTimes(known.principal, trust, now())
   return known.principal
@@ -70,12 +70,9 @@ async function judge(
   now: () => number,
   found: Findings,
 ): Promise<Principal> {
-  const unverified = parseUnverified(text)
-  const digest = hash('sha256', text.slice(0, text.lastIndexOf('.')))
-  Object.assign(found, { digest, ...sayings(unverified) })
-  const issuer = acceptIssuer(unverified.claims.iss, trust)
+  const { header, digest, issuer } = glance(text, trust, found)
   const source = trust.keySources.get(issuer) ?? configuredKeys(NO_KEYS)
-  const { payload, key } = await verify(text, unverified.header, source, found)
+  const { payload, key } = await verify(text, header, source, found)
   const claims = JSON.parse(payload) as Members
   found.verified = true
   const times = readTimes(claims)
@@ -93,9 +90,30 @@ async function judge(
     keyId: key.kid,
     ...times,
   }
-  const findings = { ...found }
-  trust.verified.set(id, { principal, thumbprint: key.thumbprint, findings }, { size: text.length })
+  const { verified: _, ...says } = found
+  trust.verified.set(id, { principal, thumbprint: key.thumbprint, says }, { size: text.length })
   return principal
+}
+
+/**
+ * What is needed of a token before its keys are here. That may take a while, and whatever else was parsed of
+ * it must not wait as well: a hundred kilobytes of `{}` are megabytes of objects.
+ */
+function glance(text: string, trust: Trust, found: Findings) {
+  const unverified = parseUnverified(text)
+  const digest = hash('sha256', text.slice(0, text.lastIndexOf('.')))
+  Object.assign(found, { digest, ...sayings(unverified) })
+  const { kid, alg, crit } = unverified.header
+  const issuer = acceptIssuer(unverified.claims.iss, trust)
+  return {
+    header: { kid: textual(kid), alg: textual(alg), asksForMore: crit !== undefined },
+    digest,
+    issuer,
+  }
+}
+
+function textual(value: unknown): string | undefined {
+  return typeof value === 'string' ? value : undefined
 }
 
 function identify(

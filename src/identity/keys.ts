@@ -5,6 +5,7 @@
  * Rule: the algorithm comes from the key, never from the token; a symmetric key is no public key.
  */
 import { createPublicKey, hash, type JsonWebKey, type KeyObject } from 'node:crypto'
+import { quoted } from './quoted.ts'
 
 export interface VerificationKey {
   kid: string
@@ -60,7 +61,7 @@ export function parseKeySet(document: unknown): KeySetResult {
     const odd = oddSize(read)
     if (odd !== undefined) return problem(`key ${index + 1}: ${odd}`)
     if (!add(byKid, read))
-      return problem(`more than ${KEYS_PER_KID_MAX} keys have the id ${JSON.stringify(read.kid)}`)
+      return problem(`more than ${KEYS_PER_KID_MAX} keys have the id ${shown(read.kid)}`)
   }
   return { ok: true, keys: keySet(byKid) }
 }
@@ -107,8 +108,8 @@ function isForOthers(jwk: unknown): boolean {
 }
 
 /** As the table of algorithms has it. */
-function kind(kty: string, jwk: Record<string, unknown>): string {
-  return kty === 'RSA' ? kty : `${kty} ${jwk.crv}`
+function kind(kty: string, { crv }: Record<string, unknown>): string {
+  return kty === 'RSA' ? kty : `${kty} ${typeof crv === 'string' ? crv : ''}`
 }
 
 function listed(document: unknown): unknown[] | undefined {
@@ -123,7 +124,7 @@ function readKey(jwk: unknown): VerificationKey | string {
   const { kty, kid, alg, use } = jwk
   if (kty === 'oct') return 'a symmetric key (oct) cannot be published, so nobody may sign with it'
   const members = PUBLIC_MEMBERS.get(kty)
-  if (members === undefined) return `unknown key type ${JSON.stringify(kty)}`
+  if (members === undefined) return `unknown key type ${shown(kty)}`
   const missing = members.find((member) => typeof jwk[member] !== 'string')
   if (missing !== undefined) return `the member ${JSON.stringify(missing)} is missing`
   if (typeof kid !== 'string' || kid === '')
@@ -160,6 +161,10 @@ function oddSize({ key }: VerificationKey): string | undefined {
   const bits = key.asymmetricKeyDetails?.modulusLength
   if (bits === undefined || (bits >= RSA_BITS_MIN && bits <= RSA_BITS_MAX)) return undefined
   return `an RSA key of ${bits} bits; ${RSA_BITS_MIN} to ${RSA_BITS_MAX} are accepted`
+}
+
+function shown(text: string): string {
+  return JSON.stringify(quoted(text))
 }
 
 function problem(text: string): KeySetResult {

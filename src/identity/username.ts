@@ -4,7 +4,12 @@
  * there: `admın` left as it is would arrive as admin. (pkg/sql/lexbase/normalize.go)
  */
 export function normalizeUsername(name: string): string {
+  // What follows does no more to most names, and each login asks it of several.
+  if (PLAIN.test(name)) return name.toLowerCase()
   return Array.from(name, (letter) => (/[İı]/.test(letter) ? 'i' : letter.toLowerCase()))
     .join('')
     .normalize('NFC')
 }
+
+/** ASCII that prints. */
+const PLAIN = /^[ -~]*$/

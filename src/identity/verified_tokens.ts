@@ -11,7 +11,8 @@ export interface VerifiedToken {
   principal: Principal
   /** Of the key that its signature was proven with. */
   thumbprint: string
-  findings: Findings
+  /** What came to light of it, but for `verified`: that is found out anew. */
+  says: Findings
 }
 
 /** By the SHA-256 of the whole token. */

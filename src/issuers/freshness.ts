@@ -26,8 +26,10 @@ export function freshness({ headers, requestedMs, receivedMs }: Received): Fresh
   const stale = { kept: true, freshUntilMs: receivedMs }
   const refused = { kept: false, freshUntilMs: receivedMs }
 
-  const directives = parseDirectives(all('cache-control').join(','))
-  if (directives === undefined) return refused
+  // Line by line: a quote that doesn't end in one is not ended by the next one.
+  const lines = all('cache-control').map(parseDirectives)
+  if (lines.includes(undefined)) return refused
+  const directives = lines.flatMap((line) => line ?? [])
   const told = (name: string) => directives.filter((directive) => directive.name === name)
   if (told('no-store').length > 0 || all('vary').join().includes('*')) return refused
   if (told('no-cache').length > 0) return stale

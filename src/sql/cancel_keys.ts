@@ -14,10 +14,13 @@ const KEY_BYTES = 4 + 4
 const KEY_BYTES_3_2 = 4 + 32
 const WORKERS_MAX = 0xfff
 
-/** What a key stands for: the session's node and the node's own key. */
+/**
+ * What a key stands for: the session's node and the node's own key, a character a byte (as is all that is
+ * kept here: a short Buffer may keep kilobytes that it was cut from).
+ */
 export interface CancelTarget {
   node: Node
-  key: Buffer
+  key: string
   /** Somebody had the key found: the node may act on it late, whatever the session does by then. */
   wanted: boolean
 }
@@ -53,20 +56,20 @@ export function addressOf(client: { address: string } | undefined): string {
 export function openCancelKeys(worker: number): CancelKeys {
   const randomBytes = openRandomBytes()
   const salt = randomBytes(16)
-  const sessions = new Map<string, { key: Buffer; target: CancelTarget; from: string }>()
-  const digest = (key: Buffer) => hash('sha256', Buffer.concat([salt, key]))
+  const sessions = new Map<string, { key: string; target: CancelTarget; from: string }>()
+  const digest = (key: Buffer) => hash('sha256', Buffer.concat([salt, key]), 'base64')
   return {
     issue(target, from, minor) {
       const key = randomBytes(minor >= 2 ? KEY_BYTES_3_2 : KEY_BYTES)
       key.writeUInt16BE(((worker & WORKERS_MAX) << 4) | (key.readUInt8(1) & 0xf), 0)
       const name = digest(key)
-      sessions.set(name, { key, target, from })
+      sessions.set(name, { key: key.toString('latin1'), target, from })
       return { key, revoke: () => void sessions.delete(name) }
     },
     find(key, from) {
       const session = sessions.get(digest(key))
       if (session === undefined || session.key.length !== key.length) return undefined
-      if (!timingSafeEqual(session.key, key)) return undefined
+      if (!timingSafeEqual(Buffer.from(session.key, 'latin1'), key)) return undefined
       // 276 bits are nobody's guess, and a client may have more than one address.
       const isShort = key.length === KEY_BYTES
       if (isShort && session.from !== from) return undefined

@@ -44,7 +44,7 @@ export function openCancelling({ cancelKeys, primary, log, now }: CancellingPart
   const send = async ({ node, key }: CancelTarget, turns: typeof own, sent: 'sent' | 'own') => {
     const signal = AbortSignal.timeout(TIMEOUT_MS)
     try {
-      await turns(node.name, signal, () => cancelOnNode(node, key, signal))
+      await turns(node.name, signal, () => cancelOnNode(node, Buffer.from(key, 'latin1'), signal))
       count(sent)
     } catch (thrown) {
       count('failed')

@@ -26,12 +26,13 @@ export function openClientTls(first: TlsMaterial): ClientTls {
   const waiting = new Map<string, Waiting>()
   const server = createServer({
     ...serverOptions(first),
-    ALPNProtocols: [ALPN],
+    // Asked, and not a list: each socket would have a copy of it for as long as it lives.
+    ALPNCallback: ({ protocols }) => (protocols.includes(ALPN) ? ALPN : undefined),
     rejectUnauthorized: false,
     SNICallback: (name, done) => done(null, find(byName, name)),
   })
   server.on('secureConnection', (socket) => {
-    socket.on('error', () => undefined)
+    socket.on('error', ignore)
     socket.disableRenegotiation()
     const shown = socket.getPeerX509Certificate() !== undefined
     const accepted = waiting.get(endpoints(socket))
@@ -48,6 +49,9 @@ export function openClientTls(first: TlsMaterial): ClientTls {
   }
 }
 
+/** What goes wrong later on is the leg's business. */
+function ignore(): void {}
+
 /** The server tells of its sockets by themselves; which raw one each is made of, by their addresses. */
 async function handshake(
   raw: Socket,
@@ -62,7 +66,7 @@ async function handshake(
     const socket = await new Promise<TLSSocket>((resolve, reject) => {
       waiting.set(key, { resolve, reject })
       raw.once('close', closed)
-      begin()
+      whenItSpeaks(raw, begin)
     })
     socket.allowHalfOpen = true
     return socket
@@ -70,6 +74,22 @@ async function handshake(
     waiting.delete(key)
     raw.off('close', closed)
   }
+}
+
+/**
+ * TLS makes as much room as there is in what it is given, and 64 KB a session for what it reads first itself:
+ * so the beginning of the client's hello is read here, and given back.
+ */
+function whenItSpeaks(raw: Socket, begin: () => void): void {
+  if (raw.readableLength > 0) {
+    begin()
+    return
+  }
+  raw.once('data', (hello) => {
+    raw.pause().unshift(hello)
+    begin()
+  })
+  raw.resume()
 }
 
 function endpoints({ localAddress, localPort, remoteAddress, remotePort }: Socket): string {

@@ -18,7 +18,7 @@ import type { Entrance } from './handshake.ts'
 import { openPlaces } from './limits.ts'
 import { type Bind, type Listener, listen } from './listener.ts'
 import type { Clusters } from './route.ts'
-import { type Cluster, type Stop, serve } from './session.ts'
+import { type Cluster, type Stop, serve, type Visit } from './session.ts'
 
 export interface DoorParts {
   listeners: ListenerConfig[]
@@ -114,15 +114,23 @@ export async function openDoor(parts: DoorParts): Promise<Door> {
   }
 }
 
+interface Live {
+  stop: Stop
+  /** It hasn't said what it came for. */
+  isSilent: boolean
+  over: Promise<void>
+}
+
 /** The sessions of this door, each with its place. */
 function openSessions(parts: DoorParts) {
   let { limits } = parts
   const cancelKeys = openCancelKeys(parts.worker)
   const randomBytes = openRandomBytes()
   const enter = openPlaces()
-  const live = new Map<Socket, { stop: Stop; isSilent(): boolean; over: Promise<void> }>()
+  const live = new Map<Socket, Live>()
   let ending: Parameters<Stop> | undefined
   const cancelling = openCancelling({ ...parts, cancelKeys })
+  const common = { ...parts, cancelKeys, cancelling }
   return {
     cancel: cancelling.found,
     accept(socket: Socket, entrance: Entrance): void {
@@ -132,33 +140,29 @@ function openSessions(parts: DoorParts) {
         turnAway(socket, id, parts)
         return
       }
-      let stop: Stop = () => undefined
-      let silent = true
       const late = ending !== undefined
-      const onStop = (next: Stop, stage?: 'silent') => {
-        stop = next
-        silent = stage === 'silent'
-        // Told while it went from one stage to the next.
-        if (!late && ending !== undefined) stop(...ending)
-      }
-      const about = {
-        ...parts,
+      const session: Live = { stop: () => undefined, isSilent: true, over: Promise.resolve() }
+      const visit: Visit = {
         id,
         entrance,
-        cancelKeys,
-        cancelling,
-        noEntry: () => noEntry(ending !== undefined, room, parts),
         limits,
         places: enter(limits),
+        noEntry: () => noEntry(ending !== undefined, room, parts),
+        onStop(next, stage) {
+          session.stop = next
+          session.isSilent = stage === 'silent'
+          // Told while it went from one stage to the next.
+          if (!late && ending !== undefined) next(...ending)
+        },
       }
-      const over = serve(socket, { ...about, onStop }).catch((thrown: unknown) => {
+      live.set(socket, session)
+      session.over = serve(socket, visit, common).catch((thrown: unknown) => {
         // Not even the refusal could be told: without a line in the log nobody goes on.
         socket.destroy()
         const why = asFailure(thrown).log ?? String(thrown)
         parts.log.error({ request: id }, `the session ended without a word: ${why}`)
       })
-      live.set(socket, { stop: (...how) => stop(...how), isSilent: () => silent, over })
-      socket.once('close', () => live.delete(socket))
+      socket.on('close', () => live.delete(socket))
     },
     renew(next: Limits): void {
       limits = next
@@ -168,7 +172,7 @@ function openSessions(parts: DoorParts) {
       const sessions = [...live.values()]
       for (const session of sessions) session.stop(...ending)
       const waits = sessions.map(({ isSilent, over }) =>
-        isSilent() ? Promise.race([over, deadline(SILENT_MS)]) : over,
+        isSilent ? Promise.race([over, deadline(SILENT_MS)]) : over,
       )
       await Promise.all(waits)
     },

@@ -27,61 +27,85 @@ export interface Places {
 
 type Bounds = Pick<Limits, 'connectionsPerAddress' | 'sessionsPerUser'>
 
-/** One more under this key, until it is given back. */
-interface Held {
-  counts: Map<string, number>
-  key: string
-}
+/** How many there are under each key. */
+type Counts = Map<string, number>
+type All = Record<'connections' | 'clients' | 'roles', Counts>
 
 /** @returns what a session calls first: its places, none of them taken yet. */
 export function openPlaces(): (bounds: Bounds) => Places {
-  const connections = new Map<string, number>()
-  const clients = new Map<string, number>()
-  const roles = new Map<string, number>()
-  return ({ connectionsPerAddress: perAddress = Infinity, sessionsPerUser = Infinity }) => {
-    const address: Held[] = []
-    const role: Held[] = []
-    const takeOf = (counts: Map<string, number>, from: string, bound: number) => {
-      const key = holder(from)
-      if (!take({ counts, key }, bound, address))
-        throw new Failure('too_many_from_address', { log: `from ${key}` })
-    }
-    return {
-      arrive: (from) => takeOf(connections, from, perAddress * 2),
-      stay: (from) => takeOf(clients, from, perAddress),
-      ofRole(cluster, name) {
-        // A NUL is in no name.
-        if (!take({ counts: roles, key: `${cluster}\0${name}` }, sessionsPerUser, role))
-          throw new Failure('too_many_sessions', { values: { user: name } })
-      },
-      end: () => giveBack(role),
-      leave() {
-        giveBack(role)
-        giveBack(address)
-      },
-    }
+  const all = { connections: new Map(), clients: new Map(), roles: new Map() }
+  return (bounds) => new PlacesTaken(all, bounds)
+}
+
+/** By the key that each is counted under: a session has them for as long as it lives. */
+class PlacesTaken implements Places {
+  readonly #all: All
+  readonly #bounds: Bounds
+  #connection: string | undefined
+  #client: string | undefined
+  #role: string | undefined
+
+  constructor(all: All, bounds: Bounds) {
+    this.#all = all
+    this.#bounds = bounds
+  }
+
+  arrive(address: string): void {
+    const { connectionsPerAddress = Infinity } = this.#bounds
+    this.#connection = takeOf(this.#all.connections, address, connectionsPerAddress * 2)
+  }
+
+  stay(address: string): void {
+    const { connectionsPerAddress = Infinity } = this.#bounds
+    this.#client = takeOf(this.#all.clients, address, connectionsPerAddress)
+  }
+
+  ofRole(cluster: string, name: string): void {
+    const { sessionsPerUser = Infinity } = this.#bounds
+    // A NUL is in no name.
+    const key = `${cluster}\0${name}`
+    if (!take(this.#all.roles, key, sessionsPerUser))
+      throw new Failure('too_many_sessions', { values: { user: name } })
+    this.#role = key
+  }
+
+  end(): void {
+    this.#role = giveBack(this.#all.roles, this.#role)
+  }
+
+  leave(): void {
+    this.end()
+    this.#client = giveBack(this.#all.clients, this.#client)
+    this.#connection = giveBack(this.#all.connections, this.#connection)
   }
 }
 
-function take(one: Held, bound: number, held: Held[]): boolean {
-  const count = one.counts.get(one.key) ?? 0
+/** @returns the key of the address. */
+function takeOf(counts: Counts, address: string, bound: number): string {
+  const key = holder(address)
+  if (!take(counts, key, bound)) throw new Failure('too_many_from_address', { log: `from ${key}` })
+  return key
+}
+
+function take(counts: Counts, key: string, bound: number): boolean {
+  const count = counts.get(key) ?? 0
   if (count >= bound) return false
-  one.counts.set(one.key, count + 1)
-  held.push(one)
+  counts.set(key, count + 1)
   return true
 }
 
-function giveBack(held: Held[]): void {
-  for (const { counts, key } of held.splice(0)) {
-    const left = (counts.get(key) ?? 0) - 1
-    if (left > 0) counts.set(key, left)
-    else counts.delete(key)
-  }
+/** @returns that there is none any more. */
+function giveBack(counts: Counts, key: string | undefined): undefined {
+  if (key === undefined) return
+  const left = (counts.get(key) ?? 0) - 1
+  if (left > 0) counts.set(key, left)
+  else counts.delete(key)
 }
 
 /** Who holds an IPv6 address holds its /64, and could come from as many as it likes. */
 export function holder(address: string): string {
   const [bare = ''] = address.split('%')
+  if (!bare.includes(':')) return bare
   const mapped = /^::ffff:([\d.]+)$/i.exec(bare)
   if (mapped !== null) return mapped[1] ?? bare
   if (!isIPv6(bare)) return bare

@@ -32,7 +32,6 @@ const NAME_CHARACTERS_MAX = 63
 const IDENTITY_CHARACTERS_MAX = 256
 
 export interface Observers {
-  id: string
   primary: Pick<Primary, 'audit' | 'count'>
   log: Logger
   now(): number
@@ -51,13 +50,15 @@ export class Report {
   #decided = false
   #method: Method = 'jwt_token'
   #node = ''
-  #audiences: readonly string[] = []
+  #audiences: readonly string[] = NOBODYS
+  #token: Findings = {}
   #identity: Identity | undefined
   #step: Step | '' = ''
 
-  constructor(socket: Socket, observers: Observers) {
+  /** @param id - of the session. */
+  constructor(socket: Socket, id: string, observers: Observers) {
     this.#observers = observers
-    this.#connection = describe(socket, observers)
+    this.#connection = describe(socket, id)
     this.#startedMs = observers.now()
     this.#count({ name: 'connection_opened' })
   }
@@ -68,7 +69,9 @@ export class Report {
   }
 
   /** Filled while the token is judged. */
-  readonly token: Findings = {}
+  get token(): Findings {
+    return this.#token
+  }
 
   /** `host:port` of the client; empty on a unix socket. */
   get remoteAddress(): string {
@@ -205,7 +208,7 @@ export class Report {
   /** What the client is told: the failure's sentence, and the way to its line in the log. */
   refusal({ row, message, detail, hint: todo }: Failure): Said {
     const accepted = row.behindToken && this.#method !== 'passthrough'
-    const request = `request id: ${this.#observers.id}`
+    const request = `request id: ${this.#connection.SessionID}`
     const first = accepted ? `the token was accepted; ${todo}` : todo
     const hint = first === undefined ? request : `${first}\n${request}`
     return { severity: 'FATAL', sqlstate: row.sqlstate, message, detail, hint }
@@ -213,26 +216,34 @@ export class Report {
 
   /** A line in the log, under the request id that the client was told. */
   #note({ code, row }: Failure, what: string): void {
-    const about = { request: this.#observers.id, failure: code, user: this.#connection.User }
+    const about = {
+      request: this.#connection.SessionID,
+      failure: code,
+      user: this.#connection.User,
+    }
     this.#observers.log[row.level](about, what)
   }
 
-  /** The decision record: once a login. */
+  /** The decision record: once a login, and what it rests on is nobody's business any more. */
   async #decide(
     Result: Decision['Result'],
     what: Pick<Decision, 'Failure' | 'Why' | 'Detail' | 'Role'>,
   ): Promise<void> {
-    this.#decided = true
-    await this.#audit({
+    const happening: Happening = {
       EventType: 'login_decision',
       Result,
       ...what,
       Step: this.#step,
       Replication: this.#replication,
       Tls: this.#tls,
-      Token: this.token,
+      Token: this.#token,
       AcceptedAudiences: this.#audiences,
-    })
+    }
+    this.#decided = true
+    this.#tls = null
+    this.#token = {}
+    this.#audiences = NOBODYS
+    await this.#audit(happening)
   }
 
   #count(metric: Metric): void {
@@ -245,7 +256,7 @@ export class Report {
   }
 }
 
-function describe(socket: Socket, { id }: Observers): Connection {
+function describe(socket: Socket, id: string): Connection {
   const { remoteAddress: address, remotePort: port } = socket
   const tcp = address !== undefined && port !== undefined
   return {
@@ -264,6 +275,7 @@ function hostPort({ address, port }: Peer): string {
   return `${address.includes(':') ? `[${address}]` : address}:${port}`
 }
 
+const NOBODYS: readonly string[] = []
 const NOBODY = { Issuer: '', KeyID: '', TokenID: '', TokenDigest: '', TokenExpiry: 0 }
 
 function identify(principal: Principal): Identity {

@@ -20,7 +20,7 @@ import type { Dialect } from '../wire/options.ts'
 import { AUTHENTICATION_OK, backendKeyData, errorResponse } from '../wire/server_messages.ts'
 import type { Startup } from '../wire/startup.ts'
 import { type Asked, type NonJwtLogins, readAsk } from './ask.ts'
-import { addressOf, type CancelKeys } from './cancel_keys.ts'
+import { addressOf, type CancelKeys, type CancelTarget } from './cancel_keys.ts'
 import type { Cancelling } from './cancelling.ts'
 import type { Enrolment, Withholding } from './enrol.ts'
 import { endAtExpiry } from './expiry.ts'
@@ -53,19 +53,23 @@ export interface Cluster extends Way, Enrolment, Withholding {
   during<T>(login: Promise<T>): Promise<T>
 }
 
-/** What a session is handed by its door. */
+/** What all sessions of a door have in common. */
 export interface SessionParts {
-  /** Names the session in every event, and in the HINT of every refusal. */
-  id: string
   /** One of them is the client's, as it says. */
   clusters(): Clusters<Cluster>
-  entrance: Entrance
   cancelKeys: CancelKeys
   cancelling: Cancelling
   primary: Primary
   log: Logger
   /** Milliseconds since the epoch. */
   now(): number
+}
+
+/** What is one session's own. */
+export interface Visit {
+  /** Names the session in every event, and in the HINT of every refusal. */
+  id: string
+  entrance: Entrance
   limits: Limits
   /** What this session takes of what there is. */
   places: Places
@@ -78,52 +82,90 @@ export interface SessionParts {
 /** `quiet` lets a session go on until nothing is under way, and a silent client say what it came for. */
 export type Stop = (why: Failure, when: 'quiet' | 'now') => void
 
-export async function serve(socket: Socket, parts: SessionParts): Promise<void> {
-  const login = new AbortController()
-  const { limits, places } = parts
-  const expire = (log: string) => login.abort(new Failure('login_timeout', { log }))
-  const late = setTimeout(expire, limits.authenticationTimeoutMs, 'limits.authentication_timeout')
-  const silent = setTimeout(expire, limits.handshakeTimeoutMs, 'limits.handshake_timeout')
-  // What it came for may be a cancel, for somebody who is waited for.
-  parts.onStop((why, when) => void (when === 'now' && login.abort(why)), 'silent')
-  const client = new Leg(socket, 'client', login.signal)
-  const report = new Report(socket, parts)
+export async function serve(socket: Socket, visit: Visit, parts: SessionParts): Promise<void> {
+  const { places } = visit
+  const client = new Leg(socket, 'client')
+  const report = new Report(socket, visit.id, parts)
   try {
-    const caller = await whose(client, parts.entrance)
-    const { peer } = caller
-    report.from(peer)
-    if (peer !== undefined) places.arrive(peer.address)
-    const hello = await handshake(client, parts.entrance, caller)
-    clearTimeout(silent)
-    // Closed only then: a client takes the end for "done", and sends its next statement.
-    if (hello.kind === 'cancel') return await parts.cancelling.request(hello.key, addressOf(peer))
-    report.hello(hello.startup, client.socket)
-    if (peer !== undefined) places.stay(peer.address)
-    const noEntry = parts.noEntry()
-    if (noEntry !== undefined) throw noEntry
-    parts.onStop((why) => login.abort(why))
-    const { cluster, startup } = route(hello.startup, serverName(client.socket), parts.clusters())
-    report.routed(cluster)
-    const session = await cluster.during(
-      admit(client, startup, report, { ...parts, cluster, caller }, login.signal),
-    )
-    clearTimeout(late)
-    await attend(client, session, startup.minor, report, { ...parts, cluster, caller })
+    const session = await letIn(client, report, visit, parts)
+    if (session !== undefined) await attend(client, session, report, visit, parts)
   } catch (thrown) {
     await refuse(client, thrown, report)
   } finally {
-    clearTimeout(late)
-    clearTimeout(silent)
     places.end()
     client.close()
     // Until then it is somebody's connection here, whatever became of the session.
     if (socket.closed) places.leave()
-    else socket.once('close', () => places.leave())
+    else socket.on('close', () => places.leave())
     report.closed()
   }
 }
 
-type LoginParts = SessionParts & { cluster: Cluster; caller: Caller }
+/** A session that has begun; all that is kept of its login for as long as it goes on. */
+interface Session extends Pick<NodeSession, 'leg' | 'keep' | 'leave'> {
+  target: CancelTarget | undefined
+  /** When the token is no longer taken, and what happens then. */
+  expiry: AtExpiry & { untilMs: number | undefined }
+  /** Gives back what it had. Called once. */
+  end(left: LeftQuiet | undefined): void
+}
+
+/**
+ * The login, within its deadlines.
+ * @returns undefined for who came to cancel
+ */
+async function letIn(
+  client: Leg,
+  report: Report,
+  visit: Visit,
+  parts: SessionParts,
+): Promise<Session | undefined> {
+  const { limits, places, entrance, onStop } = visit
+  const login = new AbortController()
+  const expire = (log: string) => login.abort(new Failure('login_timeout', { log }))
+  const late = setTimeout(expire, limits.authenticationTimeoutMs, 'limits.authentication_timeout')
+  const silent = setTimeout(expire, limits.handshakeTimeoutMs, 'limits.handshake_timeout')
+  // What it came for may be a cancel, for somebody who is waited for.
+  onStop((why, when) => void (when === 'now' && login.abort(why)), 'silent')
+  client.speak(login.signal)
+  try {
+    const caller = await whose(client, entrance)
+    const { peer } = caller
+    report.from(peer)
+    if (peer !== undefined) places.arrive(peer.address)
+    const hello = await handshake(client, entrance, caller)
+    clearTimeout(silent)
+    if (hello.kind === 'cancel') {
+      // Closed only then: a client takes the end for "done", and sends its next statement.
+      await parts.cancelling.request(hello.key, addressOf(peer))
+      return undefined
+    }
+    report.hello(hello.startup, client.socket)
+    if (peer !== undefined) places.stay(peer.address)
+    const noEntry = visit.noEntry()
+    if (noEntry !== undefined) throw noEntry
+    onStop((why) => login.abort(why))
+    const { cluster, startup } = route(hello.startup, serverName(client.socket), parts.clusters())
+    report.routed(cluster)
+    const { signal } = login
+    const own = { client, report, cluster, caller, places, now: parts.now, signal }
+    const admitted = await cluster.during(admit(startup, own))
+    clearTimeout(late)
+    return await begin(admitted, startup.minor, own, parts.cancelKeys)
+  } finally {
+    clearTimeout(late)
+    clearTimeout(silent)
+  }
+}
+
+/** One login, from its startup packet on. */
+interface Login extends Pick<Visit, 'places'>, Pick<SessionParts, 'now'> {
+  client: Leg
+  report: Report
+  cluster: Cluster
+  caller: Caller
+  signal: AbortSignal
+}
 
 /** A session on a node, and the end of the token that it was granted for. */
 type Admitted = NodeSession & { untilMs: number | undefined }
@@ -132,24 +174,18 @@ type Admitted = NodeSession & { untilMs: number | undefined }
  * From a startup packet to a session on a node. Token and grant are this function's, and gone with it:
  * a session that goes on for days keeps neither.
  */
-async function admit(
-  client: Leg,
-  startup: Startup,
-  report: Report,
-  parts: LoginParts,
-  signal: AbortSignal,
-): Promise<Admitted> {
-  const { cluster } = parts
+async function admit(startup: Startup, login: Login): Promise<Admitted> {
+  const { client, report, cluster, signal } = login
   const asked = readAsk(startup, cluster)
   report.asked(asked.ask)
-  if (!asked.jwt && cluster.nonJwtLogins === 'passthrough')
-    return await admitUnjudged(client, asked, report, parts, signal)
+  if (!asked.jwt && cluster.nonJwtLogins === 'passthrough') return await admitUnjudged(asked, login)
   const { grant, token } = await identify(client, asked, report, {
-    ...parts,
-    isPrivate: isPrivate(client, parts.caller),
+    cluster,
+    isPrivate: isPrivate(client, login.caller),
+    now: login.now,
     signal,
   })
-  parts.places.ofRole(cluster.name, grant.role)
+  login.places.ofRole(cluster.name, grant.role)
   await cluster.enrol(grant, token, report, signal)
   await report.granted(grant)
   const parameters = { ...asked, remoteAddress: report.remoteAddress }
@@ -162,13 +198,8 @@ async function admit(
 }
 
 /** Without a token: what the node asks, the client answers. */
-async function admitUnjudged(
-  client: Leg,
-  asked: Asked,
-  report: Report,
-  { cluster, caller, places }: LoginParts,
-  signal: AbortSignal,
-): Promise<Admitted> {
+async function admitUnjudged(asked: Asked, login: Login): Promise<Admitted> {
+  const { client, report, cluster, caller, places, signal } = login
   report.passing(asked.ask.user)
   const passage = permitPassage(asked.ask, cluster.rules)
   const parameters = { ...asked, remoteAddress: report.remoteAddress }
@@ -198,45 +229,68 @@ function endOf({ principal: { until } }: Grant, { trust }: Cluster): number | un
   return until === undefined ? undefined : until * 1000 + trust.clockToleranceMs
 }
 
+const NO_CANCEL_KEY = { key: undefined, revoke: () => undefined }
+
+/** The node's greeting, with a cancel key of the gate's in the place of the node's. */
+async function begin(
+  { node, leg, opening, warm, keep, leave, release, untilMs }: Admitted,
+  minor: number,
+  { client, report, cluster, caller }: Login,
+  cancelKeys: CancelKeys,
+): Promise<Session> {
+  const { messages, readyForQuery, cancelKey } = opening
+  const target = cancelKey && { node, key: cancelKey.toString('latin1'), wanted: false }
+  const { key, revoke } = target
+    ? cancelKeys.issue(target, addressOf(caller.peer), minor)
+    : NO_CANCEL_KEY
+  const end = (left: LeftQuiet | undefined) => {
+    revoke()
+    if (keep !== undefined && left !== undefined) keep(left)
+    else if (leave !== undefined) leave()
+    else leg.close()
+    release()
+  }
+  try {
+    await report.opened(node, warm)
+    const keyData = key === undefined ? [] : [backendKeyData(key)]
+    // In one write: each costs more than all else here.
+    client.send(Buffer.concat([AUTHENTICATION_OK, messages, ...keyData, readyForQuery]))
+  } catch (thrown) {
+    end(undefined)
+    throw thrown
+  }
+  return { leg, keep, leave, target, expiry: { ...cluster.atExpiry, untilMs }, end }
+}
+
 /** The session itself, from the node's greeting to the end of either side. */
 async function attend(
   client: Leg,
-  { node, leg, opening, warm, keep, leave, release, untilMs }: Admitted,
-  minor: number,
+  { leg, keep, leave, target, expiry, end }: Session,
   report: Report,
-  parts: LoginParts,
+  { limits, onStop }: Visit,
+  { now, cancelling }: SessionParts,
 ): Promise<void> {
-  const { caller, cancelKeys, onStop, now, cluster, limits } = parts
-  const target = opening.cancelKey && { node, key: opening.cancelKey, wanted: false }
-  const cancel = target && cancelKeys.issue(target, addressOf(caller.peer), minor)
   let left: LeftQuiet | undefined
   try {
-    await report.opened(node, warm)
-    const key = cancel === undefined ? [] : [backendKeyData(cancel.key)]
-    // In one write: each costs more than all else here.
-    client.send(Buffer.concat([AUTHENTICATION_OK, opening.messages, ...key, opening.readyForQuery]))
     const relay = new Relay(client, leg, keep !== undefined)
     onStop((why, when) => (when === 'quiet' ? relay.stopAtQuiet(why) : relay.stop(why)))
     if (limits.idleTimeoutMs !== undefined)
       relay.stopWhenIdle(limits.idleTimeoutMs, new Failure('idle_timeout'))
-    const disarm = endAtExpiry(relay, { ...cluster.atExpiry, untilMs, now })
-    const ended = await relay.ended.finally(disarm)
+    const disarm = endAtExpiry(relay, { ...expiry, now })
+    const ended = await relay.ended
+    disarm()
     // The node would finish a statement whose client was told that it is over. In a pool what a client left
     // behind ends as well: it would hold a place that counts until the node has closed it.
     const isBusy = relay.phase !== 'quiet'
     const cut = isBusy && (ended.by === 'gate' || (leave !== undefined && !leg.ended))
     // Before the report: what that may throw is not to be said in the middle of a message.
     client.close(lastWords(ended, report))
-    const cancelled = cut && target !== undefined ? parts.cancelling.cut(target) : undefined
+    const cancelled = cut && target !== undefined ? cancelling.cut(target) : undefined
     await report.ended(ended, relay.bytes).finally(() => cancelled)
     if (relay.leftQuiet)
       left = { canceled: target?.wanted === true, parametersTold: relay.parametersTold }
   } finally {
-    cancel?.revoke()
-    if (keep !== undefined && left !== undefined) keep(left)
-    else if (leave !== undefined) leave()
-    else leg.close()
-    release()
+    end(left)
   }
 }
 

@@ -9,6 +9,10 @@ import { Failure } from '../failure.ts'
 const LENGTH_BYTES = 4
 const HEADER_BYTES = 5
 const FIRST_BYTES = 1024
+/** What was made for a larger message goes with it: a token, and then a wait for what it is good for. */
+const KEPT_BYTES = 4096
+/** What every framing begins with, and ends with: most legs' are empty for as long as a session is. */
+const EMPTY = Buffer.alloc(0)
 
 /** One message: views of its body and of the whole of it, good until the next one is asked for. */
 export interface Frame {
@@ -19,11 +23,11 @@ export interface Frame {
 }
 
 export class Framing {
-  #bytes = Buffer.allocUnsafe(0)
+  #bytes = EMPTY
   #start = 0
   #end = 0
   /** Bytes of the message under way, once its header is here: no more room is made than that. */
-  #declared = 0
+  #declared = Infinity
 
   /** Bytes received and not yet taken. */
   get size(): number {
@@ -56,7 +60,7 @@ export class Framing {
     if (this.size < LENGTH_BYTES) return undefined
     const length = this.#bytes.readUInt32BE(this.#start)
     if (length < LENGTH_BYTES + 4 || length > limit) throw new Failure('not_postgres')
-    if (this.size < length) return undefined
+    if (!this.#isWhole(length)) return undefined
     const packet = this.#bytes.subarray(this.#start + LENGTH_BYTES, this.#start + length)
     this.#start += length
     return packet
@@ -68,9 +72,10 @@ export class Framing {
     const size = this.#bytes.readUInt32BE(this.#start + 1) - LENGTH_BYTES
     if (size < 0 || size > limit)
       throw new Failure('message_too_large', { values: { size, limit } })
-    if (this.size < HEADER_BYTES + size) return undefined
+    if (!this.#isWhole(HEADER_BYTES + size)) return undefined
     const whole = this.#bytes.subarray(this.#start, this.#start + HEADER_BYTES + size)
     this.#start += whole.length
+    if (this.size === 0 && whole.length > KEPT_BYTES) this.#forget()
     return { type: whole.readUInt8(0), body: whole.subarray(HEADER_BYTES), whole }
   }
 
@@ -84,14 +89,24 @@ export class Framing {
   /** Forgets everything. */
   wipe(): void {
     this.#bytes.fill(0)
-    this.#bytes = Buffer.allocUnsafe(0)
+    this.#forget()
+  }
+
+  #isWhole(bytes: number): boolean {
+    const whole = this.size >= bytes
+    this.#declared = whole ? Infinity : bytes
+    return whole
+  }
+
+  #forget(): void {
+    this.#bytes = EMPTY
     this.#start = this.#end = 0
   }
 
   #grow(more: number): void {
     const old = this.#bytes
     const size = this.size
-    const wanted = Math.max(FIRST_BYTES, size + more, this.#declared || size * 2)
+    const wanted = Math.max(FIRST_BYTES, size + more, Math.min(size * 2, this.#declared))
     this.#bytes = Buffer.allocUnsafeSlow(wanted)
     old.copy(this.#bytes, 0, this.#start, this.#end)
     old.fill(0)

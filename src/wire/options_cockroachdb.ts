@@ -44,7 +44,7 @@ export function formatSettings(settings: Setting[]): string | undefined {
 /** As in a URL's query: `+` is a space, and the bytes must be UTF-8; undefined where they aren't. */
 export function unescapeQuery(text: string): string | undefined {
   try {
-    const plain = decodeURIComponent(text.replaceAll('+', ' '))
+    const plain = /[%+]/.test(text) ? decodeURIComponent(text.replaceAll('+', ' ')) : text
     return plain.isWellFormed() ? plain : undefined
   } catch {
     return undefined
@@ -60,11 +60,12 @@ export interface Piece {
 
 /** Both dialects escape with a backslash; they differ in what is white space, so in `piece`. */
 export function splitPieces(options: string, piece: RegExp): Piece[] {
-  return Array.from(options.matchAll(piece), ({ 0: written, index }) => ({
-    text: written.replace(/\\(.?)/gsu, '$1'),
-    start: index,
-    end: index + written.length,
-  }))
+  const pieces: Piece[] = []
+  for (const { 0: written, index: start } of options.matchAll(piece)) {
+    const text = written.includes('\\') ? written.replace(/\\(.?)/gsu, '$1') : written
+    pieces.push({ text, start, end: start + written.length })
+  }
+  return pieces
 }
 
 /** Keys are compared in lower case, and `-` is `_`. */

@@ -1,10 +1,8 @@
 /**
- * A node's answer to a Query: names of columns, and rows of text, read by pg-protocol behind our
- * names. https://www.postgresql.org/docs/18/protocol-flow.html#PROTOCOL-FLOW-SIMPLE-QUERY
- * Rule: as in node_messages.ts, pg-protocol gets one whole message whose strings end inside it.
+ * A node's answer to a Query: names of columns, and rows of text.
+ * https://www.postgresql.org/docs/18/protocol-flow.html#PROTOCOL-FLOW-SIMPLE-QUERY
+ * Rule: a message is what it says of itself, to the byte, or it is refused.
  */
-import type { DataRowMessage, RowDescriptionMessage } from 'pg-protocol/dist/messages.js'
-import { Parser } from 'pg-protocol/dist/parser.js'
 import { Failure } from '../failure.ts'
 import { message } from './encode.ts'
 import type { Frame } from './framing.ts'
@@ -18,43 +16,51 @@ export function query(sql: string): Buffer {
   return message('Q', sql)
 }
 
-/** @returns undefined for a message that is neither RowDescription nor DataRow. */
-export function decodeRowMessage({ type, body, whole }: Frame): RowMessage | undefined {
-  const name = String.fromCharCode(type)
-  const shape = SHAPES[name]
-  if (shape === undefined) return undefined
-  if (!shape(body)) throw new Failure('node_protocol', { log: `malformed '${name}' message` })
-  let read: RowMessage | undefined
-  new Parser().parse(whole, (said) => {
-    read =
-      name === 'T'
-        ? { kind: 'columns', names: (said as RowDescriptionMessage).fields.map(({ name }) => name) }
-        : { kind: 'row', values: [...(said as DataRowMessage).fields] }
-  })
-  return read
-}
-
+const ROW_DESCRIPTION = 'T'.charCodeAt(0)
+const DATA_ROW = 'D'.charCodeAt(0)
 /** Of a field of RowDescription, behind its name. */
 const FIELD_BYTES = 18
 
-const SHAPES: Record<string, (body: Buffer) => boolean> = {
-  T: (body) => walk(body, (at) => body.indexOf(0, at) + 1 + FIELD_BYTES),
-  D: (body) =>
-    walk(body, (at) => {
-      if (at + 4 > body.length) return 0
-      const size = body.readInt32BE(at)
-      return size < -1 ? 0 : at + 4 + Math.max(size, 0)
-    }),
+/** @returns undefined for a message that is neither RowDescription nor DataRow. */
+export function decodeRowMessage({ type, body }: Frame): RowMessage | undefined {
+  if (type === ROW_DESCRIPTION) return { kind: 'columns', names: decode(type, body, readName) }
+  if (type === DATA_ROW) return { kind: 'row', values: decode(type, body, readValue) }
+  return undefined
 }
 
+/** One of a message's parts, and where it ends; undefined where it has no end. */
+type Part<T> = { value: T; end: number } | undefined
+
 /** A count, then so many parts, which fill the body exactly. */
-function walk(body: Buffer, next: (at: number) => number): boolean {
-  if (body.length < 2) return false
+function decode<T>(type: number, body: Buffer, read: (body: Buffer, at: number) => Part<T>): T[] {
+  if (body.length < 2) throw malformed(type)
+  const values: T[] = []
   let at = 2
   for (let parts = body.readUInt16BE(0); parts > 0; parts--) {
-    const end = next(at)
-    if (end <= at || end > body.length) return false
-    at = end
+    const part = read(body, at)
+    if (part === undefined || part.end > body.length) throw malformed(type)
+    values.push(part.value)
+    at = part.end
   }
-  return at === body.length
+  if (at !== body.length) throw malformed(type)
+  return values
+}
+
+function readName(body: Buffer, at: number): Part<string> {
+  const nul = body.indexOf(0, at)
+  if (nul < 0) return undefined
+  return { value: body.toString('utf8', at, nul), end: nul + 1 + FIELD_BYTES }
+}
+
+function readValue(body: Buffer, at: number): Part<string | null> {
+  const start = at + 4
+  if (start > body.length) return undefined
+  const size = body.readInt32BE(at)
+  if (size === -1) return { value: null, end: start }
+  if (size < 0) return undefined
+  return { value: body.toString('utf8', start, start + size), end: start + size }
+}
+
+function malformed(type: number): Failure {
+  return new Failure('node_protocol', { log: `malformed '${String.fromCharCode(type)}' message` })
 }

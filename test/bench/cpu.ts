@@ -16,7 +16,8 @@ export interface CpuReading {
 }
 
 /** USER_HZ is 100 on every Linux that Node runs on. */
-const TICK_NS = 10_000_000
+export const TICKS_A_SECOND = 100
+const TICK_NS = 1e9 / TICKS_A_SECOND
 /** User and system time are each cut to a whole tick. */
 const TICKS_CUT = 2
 
@@ -38,6 +39,21 @@ export function cpuBetween(before: CpuReading, after: CpuReading): number {
   return Math.max(tasks, processes) / 1e9
 }
 
+const TRIES = 10
+
+/** CPU seconds of a process and all that descend from it, those that have ended among them. */
+export async function readUsed(pid: number): Promise<number> {
+  for (let left = TRIES; ; left--) {
+    try {
+      const ticks = (await treeOf(pid)).map(async (each) => sum(await ticksOf(each)))
+      return sum(await Promise.all(ticks)) / TICKS_A_SECOND
+    } catch (thrown) {
+      // Somebody ended meanwhile; the parent has that time by the next reading.
+      if (left === 0) throw thrown
+    }
+  }
+}
+
 /** The process and all that descend from it. */
 export async function treeOf(pid: number): Promise<number[]> {
   const tasks = await readdir(`/proc/${pid}/task`)
@@ -57,11 +73,19 @@ async function tasksNsOf(pid: number): Promise<number> {
   return sum(await Promise.all(each))
 }
 
-/** The program's name, in parentheses, may hold anything; utime is the 12th field behind it. */
 async function processNsOf(pid: number): Promise<number> {
+  const [user = 0, system = 0] = await ticksOf(pid)
+  return (user + system) * TICK_NS
+}
+
+/**
+ * User and system time of a process, then of its children that it waited for. The program's name, in
+ * parentheses, may hold anything; utime is the 12th field behind it.
+ */
+async function ticksOf(pid: number): Promise<number[]> {
   const text = await readFile(`/proc/${pid}/stat`, 'utf8')
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
-  return (Number(fields[11]) + Number(fields[12])) * TICK_NS
+  return fields.slice(11, 15).map(Number)
 }
 
 function sum(numbers: number[]): number {

@@ -8,18 +8,19 @@ import { quietPss } from './memory.ts'
 import type { Peer, PeerSpec } from './peers.ts'
 import { makeProbe, type Probe } from './probed.ts'
 import { openQuiet, TRUSTING } from './quiet_nodes.ts'
+import type { Summary } from './rounds.ts'
 import type { Bench, Section } from './section.ts'
 import { newTokens } from './signins.ts'
 import { digits } from './table.ts'
 import { openVisitors, PARALLEL, type Visitors } from './visitors.ts'
 
 export const WHAT = 'flat'
-/** Seventeen a second, for an hour. */
-const LOGINS = 60_000
+/** Twelve a second, for an hour. */
+const LOGINS = 44_000
 /** In a quick run. */
 const FEW = 1_200
-/** First they fill what remembers tokens: 10 000 of them. */
-const FILLING = 0.3
+/** First they fill what remembers tokens, 10 000 of them, and code is still being compiled up to 20 000. */
+const FILLING = 0.46
 const SAMPLES = 10
 const BATCH_S = 300
 
@@ -32,6 +33,7 @@ export function nameOf(mode: PoolMode, of: 'heap' | 'pss'): string {
 
 export interface Weight {
   logins: number
+  /** What JavaScript has in use: its heap, and its buffers outside of it. */
   heapKib: number
   pssKib: number
 }
@@ -53,8 +55,9 @@ export const flat: Section = {
         title: 'Memory after many have come and gone',
         commands: [],
         notes: [
-          'TLS at the front, each sign-in with a new token. KiB of the JavaScript heap in use and of PSS, after',
-          'garbage was collected; the slope is by least squares, a thousand sign-ins.',
+          'TLS at the front, each sign-in with a new token. KiB that JavaScript has in use (its heap, and buffers',
+          'outside of it) and of PSS, after garbage was collected. The slope is by least squares, KiB a thousand',
+          'sign-ins, with twice its standard error: the noise of the ten that it goes through.',
         ],
         head: [
           ...['pool.mode', 'client leg', 'of'],
@@ -62,7 +65,7 @@ export const flat: Section = {
           'slope',
         ],
         rows: all.flatMap(([mode, weights]) => [
-          rowOf(mode, 'heap', weights, 'heapKib'),
+          rowOf(mode, 'heap and buffers', weights, 'heapKib'),
           rowOf(mode, 'PSS', weights, 'pssKib'),
         ]),
       }
@@ -93,15 +96,18 @@ async function weigh(
   const peer = await get({ name: 'Postern', client: 'TLS', node: 'plaintext', variant })
   const all = quick ? FEW : LOGINS
   let logins = 0
-  const logIn = async (visits: number) => {
+  const logIn = async (share: number) => {
+    const visits = Math.round(all * share)
     const passwords = await newTokens(stage.key, visits)
     const order = { kind: 'visit' as const, client: peer.client, parallel: PARALLEL }
-    logins += (await visitors.carryOut({ ...order, passwords, visits, seconds: BATCH_S })).visits
+    const done = await visitors.carryOut({ ...order, passwords, visits, seconds: BATCH_S })
+    if (done.visits !== visits) throw new Error(`${done.visits} of ${visits} signed in`)
+    logins += visits
   }
-  await logIn(all * FILLING)
+  await logIn(FILLING)
   const weights: Weight[] = []
   while (weights.length < SAMPLES) {
-    await logIn((all * (1 - FILLING)) / SAMPLES)
+    await logIn((1 - FILLING) / SAMPLES)
     const heapKib = (await probe.collect()) / 1024
     weights.push({ logins, heapKib, pssKib: await quietPss(peer.pid ?? 0) })
     say(`${WHAT}: pool.mode ${mode}, ${logins} sign-ins, ${Math.round(heapKib)} KiB of heap`)
@@ -109,13 +115,21 @@ async function weigh(
   return weights
 }
 
-/** Of the line through them by least squares: KiB a thousand sign-ins. */
-export function slope(weights: Weight[], of: 'heapKib' | 'pssKib'): number {
+/**
+ * Of the line through them by least squares: KiB a thousand sign-ins, give or take two standard errors.
+ * https://www.itl.nist.gov/div898/handbook/pmd/section4/pmd431.htm
+ */
+export function slope(weights: Weight[], of: 'heapKib' | 'pssKib'): Summary {
   const mean = (numbers: number[]) => numbers.reduce((a, b) => a + b, 0) / numbers.length
-  const x = mean(weights.map(({ logins }) => logins))
-  const y = mean(weights.map((weight) => weight[of]))
-  const above = weights.reduce((sum, each) => sum + (each.logins - x) * (each[of] - y), 0)
-  return (above / weights.reduce((sum, { logins }) => sum + (logins - x) ** 2, 0)) * 1000
+  const thousands = weights.map(({ logins }) => logins / 1000)
+  const [x, y] = [mean(thousands), mean(weights.map((weight) => weight[of]))]
+  const points = weights.map((weight, at) => ({ x: (thousands[at] ?? 0) - x, y: weight[of] - y }))
+  const width = points.reduce((sum, point) => sum + point.x ** 2, 0)
+  const median = points.reduce((sum, point) => sum + point.x * point.y, 0) / width
+  const left = points.reduce((sum, point) => sum + (point.y - median * point.x) ** 2, 0)
+  const noise = 2 * Math.sqrt(left / (points.length - 2) / width)
+  const [least, most] = [median - noise, median + noise]
+  return { median, spread: (most - least) / Math.abs(median), least, most }
 }
 
 function rowOf(
@@ -125,5 +139,6 @@ function rowOf(
   which: 'heapKib' | 'pssKib',
 ): string[] {
   const cells = weights.map((weight) => digits(weight[which]))
-  return [mode, 'TLS', of, ...cells, slope(weights, which).toFixed(1)]
+  const { median, most } = slope(weights, which)
+  return [mode, 'TLS', of, ...cells, `${median.toFixed(1)} ± ${(most - median).toFixed(1)}`]
 }

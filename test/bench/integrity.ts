@@ -34,7 +34,7 @@ export const integrity: Section = {
   group: 'steady',
   async run(bench) {
     await runClient('psql', ['-Xq', ...SLOW_NODE.flatMap((sql) => ['-c', sql])], bench.stage.admin)
-    const file = await narrowFile(bench)
+    const file = await narrowFile(bench, bench.quick ? QUICK_SHARE : SHARE)
     const all = GROUPS.flat()
     const expected = await sumsOf(bench, { name: 'direct', client: 'unix', node: undefined }, file)
     const rows: string[][] = []

@@ -10,7 +10,8 @@ import { type Delay, delayOf, RESOLUTION_MS } from './probe.ts'
 import { makeProbe, type Probe } from './probed.ts'
 import { alternate, type Figures, type Samples, summarise } from './rounds.ts'
 import type { Bench, Section } from './section.ts'
-import { newTokens, signInsOf, warmUp } from './signins.ts'
+import { newTokens, signInsOf } from './signins.ts'
+import { warmUp } from './steady.ts'
 import { cell } from './table.ts'
 import { openVisitors, type Visitors } from './visitors.ts'
 
@@ -36,8 +37,8 @@ export const loopDelay: Section = {
     const rows = (['plaintext', 'TLS'] as const).map((client) => rowOf(bench, client))
     const visitors = openVisitors()
     try {
-      for (const { spec } of rows)
-        await warmUp(bench, visitors, await bench.peers.get(spec), bench.stage.key)
+      for (const row of rows)
+        await warmUp(bench, await bench.peers.get(row.spec), () => measure(bench, visitors, row))
       const samples = await alternate(rows, bench.rounds, async (row, round) => {
         bench.say(`${WHAT}: ${row.spec.client}, round ${round + 1}`)
         return await measure(bench, visitors, row)

@@ -1,6 +1,7 @@
 /**
  * Preloaded into a Postern that is looked into (`--import`): answers on a unix socket, one line a question.
- * `gc` collects all garbage, gives back what that leaves free, and says what memory is in use; `delay` says
+ * `gc` collects all garbage, gives back what that leaves free, and says what memory is in use (buffers are
+ * outside of JavaScript's heap, and are its own for all that); `delay` says
  * how late the event loop was since it was asked the last time.
  * https://nodejs.org/docs/latest-v24.x/api/perf_hooks.html
  */
@@ -50,7 +51,9 @@ function listen(path: string): void {
         collect({ type: 'major', execution: 'sync', flavor: 'last-resort' })
         await delay(TURN_MS)
       }
-      return process.memoryUsage()
+      const { heapUsed, external } = process.memoryUsage()
+      // ArrayBuffers are counted in `external`.
+      return heapUsed + external
     },
     delay(): Delay {
       const late = delayOf(delays)

@@ -12,8 +12,18 @@ export type Samples = Figures[]
 
 export interface Summary {
   median: number
-  /** (max - min) / median. */
+  /** (most - least) / median. */
   spread: number
+  least: number
+  most: number
+}
+
+/** A figure that targets.ts asks for. */
+export interface Measured extends Summary {
+  /** The programs that sign in had no more CPU to go faster: the figure is theirs, and judges nobody. */
+  capped?: boolean
+  /** What isn't as the target's words have it. */
+  note?: string
 }
 
 export async function alternate<T>(
@@ -45,7 +55,7 @@ export function summaryOf(values: number[]): Summary {
   const most = sorted.at(-1) ?? Number.NaN
   const middle = (sorted.length - 1) / 2
   const median = ((sorted[Math.floor(middle)] ?? 0) + (sorted[Math.ceil(middle)] ?? 0)) / 2
-  return { median, spread: most === least ? 0 : (most - least) / median }
+  return { median, spread: most === least ? 0 : (most - least) / median, least, most }
 }
 
 function figureOf(sample: Figures, figure: string): number {

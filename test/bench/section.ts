@@ -2,7 +2,8 @@
  * A section of the comparison: one question, with its peers, its rounds, its tables, and the figures that
  * targets.ts asks for. To add one: a file that exports a Section, a line in bench.ts, rows in targets.ts.
  */
-import type { Peers } from './peers.ts'
+import type { Peer, Peers } from './peers.ts'
+import type { Measured } from './rounds.ts'
 import type { Stage } from './stage.ts'
 import type { Table } from './table.ts'
 
@@ -10,6 +11,8 @@ export interface Bench {
   stage: Stage
   /** Peers that run already, or are started; they end with the bench. */
   peers: Peers
+  /** Those that were warmed up: their JavaScript, if they have any, is compiled. */
+  warm: WeakSet<Peer>
   rounds: number
   /** Of one timed run. */
   seconds: number
@@ -22,7 +25,7 @@ export interface Bench {
 export interface Result {
   tables: Table[]
   /** By the names that targets.ts knows. */
-  measured: Record<string, number>
+  measured: Record<string, Measured>
 }
 
 export interface Section {

@@ -4,7 +4,7 @@
  */
 import { type ClientLeg, type NodeLeg, nameOf } from './legs.ts'
 import { labelOf, type Peer, type PeerName, type PeerSpec } from './peers.ts'
-import { alternate, type Figures, ratio, type Samples, type Summary, summarise } from './rounds.ts'
+import { alternate, type Figures, type Measured, ratio, type Samples, summarise } from './rounds.ts'
 import type { Bench } from './section.ts'
 import { cell, ratioCell } from './table.ts'
 
@@ -15,7 +15,7 @@ export const GROUPS: Group[] = [
   rows('plaintext', 'plaintext', ['direct', 'Postern', 'PgBouncer', 'PgBouncer 64K', 'HAProxy']),
   [
     { name: 'direct', client: 'unix', node: undefined },
-    ...rows('plaintext', 'unix', ['Postern', 'PgBouncer']),
+    ...rows('plaintext', 'unix', ['Postern', 'PgBouncer', 'PgBouncer 64K']),
   ],
   rows('TLS', 'plaintext', ['direct', 'Postern', 'PgBouncer', 'PgBouncer 64K']),
   rows('TLS', 'unix', ['Postern', 'PgBouncer']),
@@ -29,18 +29,27 @@ function rows(client: ClientLeg, node: NodeLeg, names: PeerName[]): Group {
   return names.map((name) => ({ name, client, node: name === 'direct' ? undefined : node }))
 }
 
+/** Those that have something to say in a section. */
+export function without(groups: Group[], ...names: PeerName[]): Group[] {
+  return groups.map((group) => group.filter(({ name }) => !names.includes(name)))
+}
+
 /** One figure of a table: its column, what it is of, and how it is written. */
 export interface Column {
   figure: string
   head: string
   /** Behind it, the ratio to PgBouncer's. */
   withRatio?: boolean
+  /** The figure that says, of 0 to 1, how much of its CPU the client took: it may be what limits this one. */
+  limitedBy?: string
+  /** Of 0 to 1, and written in per cent. */
+  isShare?: boolean
 }
 
 export interface Compared {
   rows: string[][]
-  /** `what | legs | figure` -> the median of Postern's ratios to PgBouncer's. */
-  measured: Record<string, number>
+  /** `what | legs | figure` -> Postern's ratios to PgBouncer's. */
+  measured: Record<string, Measured>
   samples: Map<PeerSpec, Samples>
 }
 
@@ -54,8 +63,15 @@ export const headOf = (columns: Column[]) => [
 /** One run. @param effort of 0 to 1: how much of it to do. */
 export type Run = (peer: Peer, effort: number) => Promise<Figures>
 
-/** Before it is measured: compilers of JavaScript and pools of sessions want it. */
+/** Before each workload: pools of sessions want it. */
 const WARM_UP = 0.25
+/**
+ * The first time that a peer is used, for whatever its program is written in: a gate runs for days, and its
+ * JavaScript is compiled bit by bit, as 30 000 transactions or so go by.
+ */
+export const FIRST_WARM_UP_S = 4
+/** A share of the client's CPU beyond which it is the client that is measured. */
+const CAPPED = 0.85
 
 /** Runs each group's rounds and makes its rows. */
 export async function compare(
@@ -70,8 +86,9 @@ export async function compare(
     const peers = new Map<PeerSpec, Peer>()
     for (const spec of group) {
       bench.say(`${what}: ${labelOf(spec)} (${nameOf(spec)}), warm-up`)
-      peers.set(spec, await bench.peers.get(spec))
-      await run(await bench.peers.get(spec), WARM_UP)
+      const peer = await bench.peers.get(spec)
+      peers.set(spec, peer)
+      await warmUp(bench, peer, run)
     }
     const samples = await alternate(group, bench.rounds, async (spec, round) => {
       bench.say(`${what}: ${labelOf(spec)} (${nameOf(spec)}), round ${round + 1}`)
@@ -86,6 +103,15 @@ export async function compare(
   return compared
 }
 
+/** Once a peer, of as long as a gate wants; then what each workload wants. */
+export async function warmUp({ warm, quick }: Bench, peer: Peer, run: Run): Promise<void> {
+  const seconds = quick || warm.has(peer) || peer.pid === undefined ? 0 : FIRST_WARM_UP_S
+  const start = performance.now()
+  do await run(peer, seconds === 0 ? WARM_UP : 1)
+  while (performance.now() - start < seconds * 1000)
+  warm.add(peer)
+}
+
 function rowOf(
   spec: PeerSpec,
   group: Group,
@@ -94,9 +120,10 @@ function rowOf(
 ): string[] {
   const its = samples.get(spec) ?? []
   const base = baseOf(group, samples)
-  const cells = columns.flatMap(({ figure, withRatio }) => {
+  const cells = columns.flatMap(({ figure, withRatio, isShare }) => {
     if (its.some((sample) => sample[figure] === undefined)) return withRatio ? ['', ''] : ['']
-    const own = cell(summarise(its, figure))
+    const summary = summarise(its, figure)
+    const own = isShare ? `${Math.round(summary.median * 100)} %` : cell(summary)
     const compared = its === base ? '1' : comparedTo(its, base, figure)
     return withRatio ? [own, compared] : [own]
   })
@@ -119,18 +146,23 @@ function ratiosOf(
   group: Group,
   samples: Map<PeerSpec, Samples>,
   columns: Column[],
-): Record<string, number> {
-  const found: [string, Summary][] = []
+): Record<string, Measured> {
+  const found: [string, Measured][] = []
   for (const spec of group.filter(({ name }) => name === 'Postern'))
     for (const other of group.filter(({ name }) => name !== 'Postern'))
-      for (const { figure } of columns) {
+      for (const { figure, limitedBy } of columns) {
         const [of, by] = [samples.get(spec) ?? [], samples.get(other) ?? []]
         if ([...of, ...by].some((sample) => sample[figure] === undefined)) continue
         const which = spec.variant === undefined ? what : `${what}, ${spec.variant.label}`
         const name = keyOf(which, nameOf(spec), figure, other.name)
-        found.push([name, ratio(of, by, figure)])
+        const capped = isCapped(of, limitedBy) || isCapped(by, limitedBy)
+        found.push([name, { ...ratio(of, by, figure), capped }])
       }
-  return Object.fromEntries(found.map(([name, { median }]) => [name, median]))
+  return Object.fromEntries(found)
+}
+
+function isCapped(samples: Samples, limitedBy: string | undefined): boolean {
+  return limitedBy !== undefined && summarise(samples, limitedBy).median > CAPPED
 }
 
 /** The name of a ratio of Postern's, as targets.ts asks for it. */

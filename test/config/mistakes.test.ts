@@ -50,13 +50,15 @@ describe('text that is no configuration', () => {
       good('    management: {role: "a\\0b"}'),
       ['9:24: write the name of a role'],
     ],
-    ['a tag', good('    allow_roles: !secret [x]'), ['9:18: Unresolved tag: !secret']],
+    [
+      'a tag, which may be a secret',
+      good('    allow_roles: !secret [x]'),
+      ['9:18: a tag that means nothing here; put text that begins with ! in quotes'],
+    ],
     [
       'an alias of nothing',
       good('    allow_roles: *nowhere'),
-      [
-        '1:1: its anchors and aliases: Unresolved alias (the anchor must be set before the alias): nowhere',
-      ],
+      ['9:18: no anchor of this name comes before it; put text that begins with * in quotes'],
     ],
     [
       'aliases of aliases',

@@ -231,6 +231,18 @@ describe.each(VERSIONS)('on PostgreSQL %i', (version) => {
         'ALTER DATABASE other ALLOW_CONNECTIONS true',
         { C: '55000', M: 'database "other" is not currently accepting connections' },
       ],
+      [
+        'the role may have no session at all',
+        'ALTER ROLE carl CONNECTION LIMIT 0',
+        'ALTER ROLE carl CONNECTION LIMIT -1',
+        { C: '53300', M: 'too many connections for role "carl"' },
+      ],
+      [
+        'the database may have no session at all',
+        'ALTER DATABASE other CONNECTION LIMIT 0',
+        'ALTER DATABASE other CONNECTION LIMIT -1',
+        { C: '53300', M: 'too many connections for database "other"' },
+      ],
     ])('is seen at hand-out: %s', async (_name, change, back, refusal) => {
       const gate = await open()
       const database = { database: 'other' }

@@ -128,6 +128,64 @@ describe.each(VERSIONS)('on PostgreSQL %i', (version) => {
       await expect.poll(() => node.sql('SELECT slot_name FROM pg_replication_slots')).toEqual([])
       await node.sql('ALTER ROLE robin NOREPLICATION')
     })
+
+    it('to replicate that was lent by another role is not kept with the slot', async () => {
+      await node.sql('CREATE ROLE copier REPLICATION; GRANT copier TO maxroach')
+      const gate = await open()
+      const guest = await gate.enter()
+      await guest.ask('SET ROLE copier')
+      await guest.ask("SELECT pg_create_physical_replication_slot('lent', true, true)")
+      await guest.leave()
+      await expect.poll(() => gate.closedFor('reset_failed')).toBe(1)
+      await expect.poll(() => node.sql('SELECT slot_name FROM pg_replication_slots')).toEqual([])
+      await node.sql('DROP ROLE copier')
+    })
+  })
+
+  describe('a process that hangs', () => {
+    it('is no way to more sessions than there may be: a reset that waits is cancelled', async () => {
+      await node.sql('GRANT CREATE ON SCHEMA public TO maxroach')
+      const gate = await open({ size: 2, max_node_connections: 2 })
+      const blocker = await gate.enter()
+      await blocker.ask('BEGIN')
+      const next = await gate.enter()
+      await next.ask(
+        `CREATE TEMP TABLE locked (a int);
+         CREATE FUNCTION public.of_locked(locked) RETURNS int LANGUAGE sql AS 'SELECT 1'`,
+      )
+      await blocker.ask(`COMMENT ON FUNCTION public.of_locked IS 'held'`)
+      await next.leave()
+      await expect.poll(() => gate.closedFor('reset_failed'), { timeout: 8_000 }).toBe(1)
+      // Its end has to wait for the same lock; meanwhile there is no third one.
+      const last = gate.enter()
+      await node.sql('SELECT pg_sleep(0.5)')
+      const sql = `SELECT count(*)::int AS backends FROM pg_stat_activity WHERE usename = 'maxroach'`
+      expect(await node.sql(sql)).toEqual([{ backends: 2 }])
+      await blocker.ask('ROLLBACK')
+      await (await last).leave()
+      await blocker.leave()
+    })
+
+    it('costs nobody a place that is idle', async () => {
+      const gate = await open({ size: 1 })
+      const stopped: number[] = []
+      const stop = (pid: number) => {
+        process.kill(pid, 'SIGSTOP')
+        stopped.push(pid)
+      }
+      try {
+        const first = await gate.enter()
+        const pid = await first.pid()
+        await first.leave()
+        await gate.idle(1)
+        stop(pid)
+        const second = await gate.enter()
+        expect(await gate.closedFor('check_failed')).toBe(1)
+        await second.leave()
+      } finally {
+        for (const pid of stopped) process.kill(pid, 'SIGCONT')
+      }
+    })
   })
 
   describe('what is left running', () => {
@@ -200,6 +258,21 @@ describe.each(VERSIONS)('on PostgreSQL %i', (version) => {
       expect(await gate.refusal('shared')).toMatchObject({ C: '53300' })
       for (const guest of guests) await guest.leave()
       await node.sql('ALTER ROLE shared CONNECTION LIMIT -1')
+    })
+
+    it("is made once of others' for a role that is at its own limit, and not again", async () => {
+      const gate = await open()
+      const subs = ['maxroach', 'carl', 'dora', 'erin']
+      const guests = await Promise.all(subs.map((sub) => gate.enter('shared', {}, sub)))
+      for (const guest of guests) await guest.leave()
+      await gate.idle(4)
+      const holder = await gate.enter('limited')
+      for (let at = 0; at < 3; at++) {
+        expect(await gate.refusal('limited')).toMatchObject({ C: '53300' })
+        await gate.idle(3)
+      }
+      expect(await gate.closedFor('room')).toBe(1)
+      await holder.leave()
     })
   })
 })

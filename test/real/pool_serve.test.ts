@@ -10,6 +10,7 @@ import { type Served, startServe } from '../support/serve.ts'
 import { expectNoToken } from '../support/tools.ts'
 import {
   message,
+  openPlain,
   openTls,
   query,
   refusalOf,
@@ -23,6 +24,12 @@ const admin = new pg.Client({ host: postgres.socketDir, port: postgres.port, use
 const NAME = 'kept by serve'
 const USER = { user: 'maxroach', database: 'defaultdb', application_name: NAME }
 const POOL = { mode: 'session', idle_timeout: '10m', max_age: '10m' }
+
+/** For a minute, which is longer than a test may take. */
+const HEEDLESS = `do $$ declare until timestamptz := clock_timestamp() + interval '1 minute'; begin
+  while clock_timestamp() < until loop
+    begin perform pg_sleep(1); exception when query_canceled then null; end;
+  end loop; end $$`
 
 let gate: Served | undefined
 const clients: WireClient[] = []
@@ -44,12 +51,14 @@ async function open(
   more: Record<string, unknown> = {},
   pool: Record<string, unknown> = {},
 ): Promise<Served> {
-  gate = await startServe({ node, cluster: { pool: { ...POOL, ...pool } } }, more)
+  const cluster = { pool: { ...POOL, ...pool } }
+  gate = await startServe({ node, cluster, listener: { allow_plaintext: true } }, more)
   return gate
 }
 
-async function enter(gate: Served): Promise<WireClient> {
-  const client = await openTls(gate.port, gate.caPem)
+async function enter(gate: Served, how?: 'plain'): Promise<WireClient> {
+  const { port, caPem } = gate
+  const client = await (how ? openPlain({ host: '127.0.0.1', port }) : openTls(port, caPem))
   clients.push(client)
   expect(refusalOf(await signIn(client, USER, await gate.token('maxroach')))).toBeUndefined()
   return client
@@ -70,6 +79,11 @@ async function ask(client: WireClient, sql: string): Promise<void> {
 async function pids(): Promise<number[]> {
   const sql = 'select pid from pg_stat_activity where application_name = $1 order by backend_start'
   return (await admin.query(sql, [NAME])).rows.map(({ pid }) => pid)
+}
+
+async function state(pid: number | undefined): Promise<unknown> {
+  const { rows } = await admin.query('select state from pg_stat_activity where pid = $1', [pid])
+  return rows[0]?.state
 }
 
 async function metric({ opsPort }: Served, name: string): Promise<number> {
@@ -153,6 +167,32 @@ describe('a gate that keeps sessions', () => {
     await ask(busy, 'commit')
     expect((await gate.ended).code).toBe(0)
   })
+
+  it.each([
+    ['is told to end', false],
+    ['has left', true],
+  ])(
+    'ends without waiting for a statement that heeds no cancel, whose client %s',
+    async (_name, left) => {
+      const gate = await open({ shutdown: { grace: '0s' } })
+      const client = await enter(gate, 'plain')
+      client.write(query(HEEDLESS))
+      const [pid] = await pids()
+      await expect.poll(() => state(pid)).toBe('active')
+      try {
+        if (left) {
+          client.socket.resetAndDestroy()
+          const own = () => metric(gate, 'postern_cancels_total{result="own"')
+          await expect.poll(own).toBe(1)
+        }
+        gate.child.kill('SIGTERM')
+        expect((await gate.ended).code).toBe(0)
+        expect(await state(pid)).toBe('active')
+      } finally {
+        await admin.query('select pg_terminate_backend($1)', [pid])
+      }
+    },
+  )
 
   it('counts them as one gate, and forgets those of a worker that is lost', async () => {
     const gate = await open({ workers: 2 })

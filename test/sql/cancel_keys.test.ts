@@ -7,7 +7,7 @@ import {
   workerOf,
 } from '../../src/sql/cancel_keys.ts'
 
-const target = { key: Buffer.from('nodekey!') } as CancelTarget
+const target = { key: 'nodekey!' } as CancelTarget
 const HERE = '192.0.2.1'
 
 describe('cancel keys', () => {

@@ -29,7 +29,7 @@ async function startNode() {
   const { port } = server.address() as AddressInfo
   const address = { host: '127.0.0.1', port }
   const node = { name: `node ${port}`, address, connectTimeoutMs: 10_000 } as Node
-  const target = (): CancelTarget => ({ node, key: Buffer.from('nodekey!'), wanted: false })
+  const target = (): CancelTarget => ({ node, key: 'nodekey!', wanted: false })
   const done = () => {
     for (const socket of arrived.splice(0)) socket.end()
   }

@@ -24,6 +24,16 @@ describe('the audit stream', () => {
     expect(statSync(path).mode & 0o777).toBe(0o600)
   })
 
+  it('has one line an event, whatever a client sent, and every digit of the time', () => {
+    const lines: string[] = []
+    const audit = openAudit({ write: (line) => void lines.push(line) }, () => 1_700_000_000_123)
+    audit(7, { User: 'a"\n\0\u2028\u009b\u202e', Tls: null, Token: { names: ['é'] } } as never)
+    const head = '{"channel":"SESSIONS","Timestamp":1700000000123000000,"InstanceID":7,'
+    const rest =
+      '"User":"a\\"\\n\\u0000\\u2028\\u009b\\u202e","Tls":null,"Token":{"names":["é"]}}\n'
+    expect(lines).toEqual([head + rest])
+  })
+
   it('throws where a line cannot be written', () => {
     expect(() => openAuditStream(FULL).write('line\n')).toThrow('ENOSPC')
   })

@@ -33,6 +33,7 @@ test.each([
   ['T', counted(1)],
   ['T', counted(1, Buffer.from('no end'))],
   ['T', counted(1, Buffer.from('short\0'))],
+  ['T', counted(1, Buffer.alloc(16, 'no end'))],
   ['T', counted(2, column('a'))],
   ['T', counted(0, column('a'))],
   ['D', Buffer.alloc(1)],

@@ -1,0 +1,23 @@
+/** All targets, in the order in which a run takes them. */
+import { askTargets } from './ask_targets.ts'
+import { configTargets } from './config_targets.ts'
+import { identityTargets } from './identity_targets.ts'
+import { issuerTargets } from './issuer_targets.ts'
+import { nodeTargets } from './node_targets.ts'
+import { saslTargets } from './sasl_targets.ts'
+import { sessionTargets } from './session_targets.ts'
+import type { Target } from './target.ts'
+import { tokenTargets } from './token_targets.ts'
+import { wireTargets } from './wire_targets.ts'
+
+export const TARGETS: readonly Target[] = [
+  ...wireTargets,
+  ...saslTargets,
+  ...askTargets,
+  ...nodeTargets,
+  ...identityTargets,
+  ...tokenTargets,
+  ...issuerTargets,
+  ...configTargets,
+  ...sessionTargets,
+]
