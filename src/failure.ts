@@ -235,6 +235,28 @@ export const FAILURES = {
     hint: 'try again, or close connections that nobody uses',
   },
 
+  // Who may come in, and who may stay.
+  /** Which rule or list it was is in the log alone. */
+  access_denied: {
+    ...authorization,
+    say: 'no access entry for host "{host}", user "{user}", database "{database}"',
+    hint: 'ask who runs this gate',
+  },
+  token_revoked: { ...credentials, say: 'JWT authentication: the token is revoked' },
+  too_many_failures: {
+    ...routing,
+    reason: 'CREDENTIALS_INVALID',
+    say: 'too many failed authentication attempts',
+    hint: 'Connection throttling is triggered by repeated authentication failure. Make sure the username and password are correct.',
+  },
+  /** To a session that was let in before. */
+  access_withdrawn: {
+    ...node,
+    sqlstate: '57P01',
+    level: 'info',
+    say: 'terminating connection due to administrator command',
+  },
+
   // The node.
   node_unreachable: {
     ...node,

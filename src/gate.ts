@@ -13,7 +13,9 @@ import type { KeySource } from './identity/key_source.ts'
 import type { Issuer, IssuerStatus } from './issuers/issuer.ts'
 import { openOps } from './ops/ops.ts'
 import type { ToPrimary, ToWorker } from './peers/messages.ts'
+import type { Primary } from './peers/primary.ts'
 import type { Link } from './peers/processes.ts'
+import { openThrottle } from './policy/throttle.ts'
 import { bindSockets } from './sql/bound_sockets.ts'
 import { boundByAddress } from './sql/cancelling.ts'
 import { sockets } from './sql/door.ts'
@@ -142,6 +144,7 @@ function openPrimary(config: Config, { logTo, auditTo, now, version }: Surroundi
     log: openLog(logTo, config.log.level, now),
     metrics,
     count: (metric: Parameters<Metrics['count']>[0]) => metrics.count(metric),
+    attempts: openAttempts(config.limits.failedLoginDelayMs, now),
     /** @param worker - the number of whose line it is */
     audit: openAudit(auditTo, now),
     broken: Promise.withResolvers<Failure>(),
@@ -221,6 +224,22 @@ async function openAll(
   return { ...workers, close }
 }
 
+/** The throttle of failed logins, one for all workers. */
+function openAttempts(firstMs: number, now: () => number): Pick<Primary, 'mayTry' | 'settle'> {
+  if (firstMs === 0)
+    return { mayTry: async () => ({ waitMs: 0, beganMs: 0 }), settle: async () => true }
+  const throttle = openThrottle({ firstMs, maxMs: Math.max(firstMs, FAILED_LOGIN_DELAY_MS_MAX) })
+  return {
+    async mayTry(who) {
+      const beganMs = now()
+      return { waitMs: throttle.waitMs(who, beganMs), beganMs }
+    },
+    settle: async (who, beganMs, outcome) => throttle.settle(who, beganMs, outcome, now()),
+  }
+}
+
+const FAILED_LOGIN_DELAY_MS_MAX = 3_600_000
+
 /** In how many processes the sessions are. */
 export function processesOf({ workers }: Config, processors: number): number {
   return workers === 'auto' ? processors : workers
@@ -229,7 +248,7 @@ export function processesOf({ workers }: Config, processors: number): number {
 /** Workers in processes of their own. */
 async function openElsewhere(
   config: Config,
-  { log, audit, count, broken, gates, state, config: current }: WithGates,
+  { log, audit, count, broken, gates, state, attempts, config: current }: WithGates,
   { logTo }: Surroundings,
   processes: Pick<WorkersParts, 'count' | 'start'>,
 ): Promise<Workers> {
@@ -244,6 +263,7 @@ async function openElsewhere(
     audit,
     metric: count,
     cancel: gates.cancel,
+    attempts,
     state,
     logLine: (line) => void logTo.write(line),
     log,
@@ -255,7 +275,7 @@ async function openElsewhere(
 /** One worker, in this process. */
 async function openHere(
   config: Config,
-  { audit, count, log, gates, state }: WithGates,
+  { audit, count, log, gates, state, attempts }: WithGates,
   { now, watch }: Surroundings,
 ): Promise<Workers> {
   const number = 0
@@ -266,6 +286,7 @@ async function openHere(
       audit: async (event) => audit(number, event),
       count,
       cancel: gates.cancel,
+      ...attempts,
     },
     log,
     now,

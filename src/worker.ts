@@ -7,6 +7,7 @@ import type { Config } from './config/config.ts'
 import type { Failure } from './failure.ts'
 import type { Primary } from './peers/primary.ts'
 import { openDoor } from './sql/door.ts'
+import { openGuard } from './sql/guard.ts'
 import type { Bind } from './sql/listener.ts'
 import type { StateView } from './state/snapshot.ts'
 import type { Logger } from './telemetry/log.ts'
@@ -55,12 +56,19 @@ export async function openWorker(config: Config, parts: WorkerParts): Promise<Wo
     count: primary.count,
     elapsed: () => performance.now(),
   })
+  const guard = openGuard({
+    access: config.access,
+    state: parts.state,
+    revokedIds: (cluster) => clusters.open().get(cluster)?.revokedIds,
+    now,
+  })
   const { listeners, limits } = config
   const door = await openDoor({
     ...parts,
     listeners,
     limits,
     worker,
+    guard,
     clusters: clusters.open,
   }).catch((thrown: unknown) => {
     clusters.close()
@@ -79,6 +87,7 @@ export async function openWorker(config: Config, parts: WorkerParts): Promise<Wo
     renew(next) {
       clusters.renew(next)
       door.renew(next)
+      guard.renew(next.access)
     },
     async close(why) {
       await door.close(why)

@@ -10,6 +10,7 @@ import { packKeys } from './identity/portable_keys.ts'
 import type { Issuer } from './issuers/issuer.ts'
 import { type CancelQuestions, openCancelQuestions } from './peers/cancel_questions.ts'
 import type { Address, Answer, Metric, Question, ToPrimary, ToWorker } from './peers/messages.ts'
+import type { Primary } from './peers/primary.ts'
 import type { Link } from './peers/processes.ts'
 import { startRounds, type Visited } from './peers/rounds.ts'
 import { startStateRounds } from './peers/state_rounds.ts'
@@ -31,6 +32,8 @@ export interface WorkersParts {
   metric(metric: Metric): void
   /** A cancel that no worker knows; resolves when nobody else has more to do for it. */
   cancel(key: Buffer, from: string): Promise<void>
+  /** Of all workers. */
+  attempts: Pick<Primary, 'mayTry' | 'settle'>
   /** What gates share, where they do. */
   state?: StateView | undefined
   /** Takes a line of a worker's log as it is. */
@@ -336,7 +339,7 @@ async function answer(
   member: Member,
   asked: Question,
   members: ReadonlySet<Member>,
-  { audit, issuer, elapsed, cancel }: WorkersParts,
+  { audit, issuer, elapsed, cancel, attempts }: WorkersParts,
 ): Promise<Answer> {
   const { number, unended } = member
   try {
@@ -346,6 +349,12 @@ async function answer(
       if (!found) await cancel(key, asked.from)
       return { kind: 'cancelled' }
     }
+    if (asked.kind === 'may_try') return { kind: 'may_try', ...(await attempts.mayTry(asked.who)) }
+    if (asked.kind === 'settle')
+      return {
+        kind: 'settled',
+        counts: await attempts.settle(asked.who, asked.beganMs, asked.outcome),
+      }
     if (asked.kind === 'audit') {
       if (asked.event.EventType === 'client_session_end') unended.line(asked.event, elapsed())
       audit(number, asked.event)

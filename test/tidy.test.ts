@@ -78,7 +78,7 @@ const IMPORTERS: Record<string, string[]> = {
   commander: ['cli'],
   '@peculiar/x509': ['cluster', 'dev'],
   'reflect-metadata': ['cluster', 'dev'],
-  'lru-cache': ['cluster', 'gates', 'identity', 'issuers', 'sql'],
+  'lru-cache': ['cluster', 'gates', 'identity', 'issuers', 'policy', 'sql'],
 }
 
 function mayImport(from: string, to: string): boolean {

@@ -69,6 +69,7 @@ function primary({ start, count = 2 }: { start?: (at: number) => Puppet; count?:
     audit: (_, event) => void audit.push(event),
     metric: (metric) => void metrics.push(metric),
     cancel: async () => undefined,
+    attempts: { mayTry: async () => ({ waitMs: 0, beganMs: 0 }), settle: async () => true },
     logLine: () => undefined,
     log: openLog({ write: (line) => void lines.push(JSON.parse(line).msg) }, 'debug', () => 0),
     elapsed: () => performance.now(),

@@ -12,18 +12,26 @@ import {
 import { listed } from '../config/mistakes.ts'
 import { warningsOf } from '../config/warnings.ts'
 import { Failure } from '../failure.ts'
+import { whoDecides } from './check_as.ts'
 import { outsideOf, readText } from './serve.ts'
 import type { World } from './terminal.ts'
 
 export interface CheckOptions {
   config: string
   strict?: boolean
+  /** What is known of somebody: `user=carl,address=192.0.2.7`. */
+  as?: string
 }
 
-/** @throws Failure `config_unreadable`, `config_invalid`, or with `strict` `config_warnings` */
-export function check({ config: file, strict }: CheckOptions, world: World): void {
+/** @throws Failure `config_unreadable`, `config_invalid`, `usage`, or with `strict` `config_warnings` */
+export function check({ config: file, strict, as }: CheckOptions, world: World): void {
   const outside = outsideOf(world)
   const inspected = inspectConfig(file, readText(file, world), outside)
+  if (as !== undefined) {
+    for (const line of whoDecides(as, inspected.config, world.now()))
+      world.stdout.write(`${line}\n`)
+    return
+  }
   const warnings = warningsOf(inspected, outside)
   for (const { offset, what } of warnings)
     world.stdout.write(`${inspected.document.place(offset)}: warning: ${what}\n`)

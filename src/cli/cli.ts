@@ -86,7 +86,11 @@ function addCheck(program: Command, world: World): void {
     )
     .requiredOption('--config <file>', 'the configuration file')
     .option('--strict', 'end with exit code 1 where something is unwise')
-    .addHelpText('after', '\nExample:\n  $ postern check --config /etc/postern.yaml')
+    .option('--as <who>', 'which access rule would decide about user=…,address=…,database=…')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ postern check --config /etc/postern.yaml\n  $ postern check --config /etc/postern.yaml --as user=carl,address=192.0.2.7',
+    )
     .action((options: CheckOptions) => check(options, world))
 }
 

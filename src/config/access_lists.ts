@@ -16,6 +16,7 @@ const allowlist = z.strictObject({
   allowlist: z.record(z.string(), z.strictObject({ ips: z.array(network) })).default({}),
 })
 
+const NO_REASON = 'no reason given'
 const TYPES = 'write ip or cluster'
 const entity = z.strictObject({
   item: z.union([z.string().min(1), z.int().transform(String)]),
@@ -52,35 +53,93 @@ export type ReadList<T> = { ok: true; value: Numbered<T> } | { ok: false; proble
 /** @param value - the file's, as YAML has it */
 export function readAllowlist(value: unknown): ReadList<AccessLists['allowed']> {
   const read = check(allowlist, value)
-  if (!read.ok) return problems(read.mistakes)
+  if (!read.ok) return { ok: false, problems: told(read.mistakes) }
   const { SequenceNumber, allowlist: clusters } = read.value
   const list = Object.entries(clusters).map(([name, { ips }]) => [name, openNetworks(ips)] as const)
   return { ok: true, value: { sequence: SequenceNumber, list: new Map(list) } }
 }
 
+/** An entry as the state database has it. */
+export interface Entry {
+  list: 'allow' | 'deny'
+  /** Of an allowlist's entry: the cluster that it is for. */
+  cluster: string
+  item: string
+  kind: 'ip' | 'cluster'
+  /** Seconds since the epoch; undefined for good. */
+  until: number | undefined
+  why: string
+}
+
+/**
+ * The lists of the files and those that gates share, together: who is denied by one of them is denied, and
+ * where both have an allowlist of a cluster each of them allows. An entry that can't be read denies nobody.
+ */
+export function openAccessLists(
+  files: {
+    allowlist: Numbered<AccessLists['allowed']> | undefined
+    denylist: Numbered<Denylist> | undefined
+  },
+  entries: readonly Entry[],
+): AccessLists {
+  const allowed = new Map(files.allowlist?.list)
+  for (const [cluster, of] of Map.groupBy(
+    entries.filter(({ list, kind }) => list === 'allow' && kind === 'ip'),
+    ({ cluster }) => cluster,
+  )) {
+    const shared = openNetworks(of.flatMap(({ item }) => networkOf(item)))
+    const before = allowed.get(cluster)
+    const include = (address: string) =>
+      shared.include(address) || (before?.include(address) ?? false)
+    allowed.set(cluster, { include })
+  }
+  const denied = entries
+    .filter(({ list }) => list === 'deny')
+    .map(({ item, kind, until, why }) => {
+      const untilMs = until === undefined ? undefined : until * 1000
+      return { item, kind, untilMs, reason: why === '' ? NO_REASON : why }
+    })
+  return { allowed, denied: joined(files.denylist?.list, denied) }
+}
+
+function networkOf(item: string): Network[] {
+  const read = check(network, item)
+  return read.ok ? [read.value] : []
+}
+
 /** @param value - the file's, as YAML has it */
 export function readDenylist(value: unknown): ReadList<Denylist> {
   const read = check(denylist, value)
-  if (!read.ok) return problems(read.mistakes)
-  const clusters = new Map<string, Denied>()
-  const addresses = new Map<string, Denied>()
-  const networks: (Denied & { addresses: ReturnType<typeof openNetworks> })[] = []
-  const wrong: string[] = []
-  for (const [at, { entity, expiration: untilMs, reason }] of read.value.denylist.entries()) {
-    const denied = { reason, untilMs }
-    if (entity.type === 'cluster') longest(clusters, entity.item, denied)
-    else {
-      const ip = check(network, entity.item)
-      if (!ip.ok) wrong.push(`denylist.${at}.entity.item: ${ip.mistakes[0]?.message}`)
-      else if (isWhole(ip.value)) longest(addresses, canonical(ip.value), denied)
-      else networks.push({ ...denied, addresses: openNetworks([ip.value]) })
-    }
-  }
-  if (wrong.length > 0) return { ok: false, problems: wrong }
+  if (!read.ok) return { ok: false, problems: told(read.mistakes) }
+  const problems = read.value.denylist.flatMap(({ entity: { item, type } }, at) => {
+    const ip = type === 'ip' ? check(network, item) : { ok: true as const }
+    return ip.ok ? [] : [`denylist.${at}.entity.item: ${ip.mistakes[0]?.message}`]
+  })
+  if (problems.length > 0) return { ok: false, problems }
+  const denied = read.value.denylist.map(({ entity: { item, type }, expiration, reason }) => {
+    return { item, kind: type, untilMs: expiration, reason }
+  })
   return {
     ok: true,
-    value: { sequence: read.value.SequenceNumber, list: { clusters, addresses, networks } },
+    value: { sequence: read.value.SequenceNumber, list: joined(undefined, denied) },
   }
+}
+
+type DeniedItem = Denied & { item: string; kind: 'ip' | 'cluster' }
+
+function joined(before: Denylist | undefined, denied: readonly DeniedItem[]): Denylist {
+  const clusters = new Map(before?.clusters)
+  const addresses = new Map(before?.addresses)
+  const networks = [...(before?.networks ?? [])]
+  for (const { item, kind, reason, untilMs } of denied) {
+    if (kind === 'cluster') longest(clusters, item, { reason, untilMs })
+    else
+      for (const each of networkOf(item)) {
+        if (isWhole(each)) longest(addresses, canonical(each), { reason, untilMs })
+        else networks.push({ reason, untilMs, addresses: openNetworks([each]) })
+      }
+  }
+  return { clusters, addresses, networks }
 }
 
 /** Of two entries for the same the one that ends last counts. */
@@ -99,7 +158,6 @@ function canonical({ address }: Network): string {
   return bare(new SocketAddress({ address, family }).address)
 }
 
-function problems(mistakes: readonly { path: PropertyKey[]; message: string }[]) {
-  const said = mistakes.map(({ path, message }) => `${path.map(String).join('.')}: ${message}`)
-  return { ok: false as const, problems: said }
+function told(mistakes: readonly { path: PropertyKey[]; message: string }[]): string[] {
+  return mistakes.map(({ path, message }) => `${path.map(String).join('.')}: ${message}`)
 }

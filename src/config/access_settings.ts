@@ -9,7 +9,8 @@ import type { AccessRule } from '../policy/access.ts'
 import { bare } from '../policy/lists.ts'
 import { shown } from './mistakes.ts'
 import { network, openNetworks } from './networks.ts'
-import type { Complain } from './trust_settings.ts'
+import { type Complain, OAUTH } from './trust_settings.ts'
+import { fileName } from './values.ts'
 
 /** In the place of a network. */
 const UNIX = 'unix'
@@ -39,6 +40,11 @@ const rule = z.strictObject({
 
 export const accessRules = z.array(rule)
 
+export const accessLists = z.preprocess(
+  (value) => value ?? {},
+  z.strictObject({ allowlist_file: fileName.optional(), denylist_file: fileName.optional() }),
+)
+
 export type AccessSection = z.output<typeof accessRules>
 
 /** One, or a list that has at least one. */
@@ -49,9 +55,20 @@ function someOf<T extends z.ZodType>(one: T) {
   return z.preprocess((value) => (Array.isArray(value) ? value : [value]), list)
 }
 
-/** What a cluster offers, as the rules have to know it. */
-export interface Offered {
-  methods: ReadonlySet<string>
+/** The ways in that a cluster offers. */
+type Offered = ReadonlySet<string>
+
+/** @param section - of a cluster */
+export function offeredBy(section: OfferingSection): Offered {
+  const offered = new Set(['jwt'])
+  if (section[`${OAUTH}.enabled`]) offered.add('oauthbearer')
+  if (section.non_jwt_logins === 'passthrough') offered.add('passthrough')
+  return offered
+}
+
+interface OfferingSection {
+  'server.oauthbearer_authentication.enabled': boolean
+  non_jwt_logins: string
 }
 
 /** What no rule can know by itself. */
@@ -66,7 +83,7 @@ export function checkAccess(
       complain(['access', at, 'cluster'], `there is no cluster ${shown(unknown)}`)
     const its = [...clusters].filter(([one]) => each.cluster?.includes(one) ?? true)
     const wanted = [...(each.method ?? []), ...(isMethod(each.action) ? [each.action] : [])]
-    const missing = wanted.find((one) => !its.some(([, { methods }]) => methods.has(one)))
+    const missing = wanted.find((one) => !its.some(([, offered]) => offered.has(one)))
     if (missing !== undefined && unknown === undefined)
       complain(['access', at], `no cluster here offers ${missing}, so this rule lets nobody in`)
     if (each.issuer !== undefined && wanted.includes('passthrough'))

@@ -17,6 +17,7 @@ import type { StatePlan } from '../state/state.ts'
 import type { Level } from '../telemetry/log.ts'
 import { type Challenge, configurationOf } from '../wire/oauthbearer.ts'
 import type { Dialect } from '../wire/options.ts'
+import { type Access, readAccess } from './access.ts'
 import { type Complaint, type ConfigDocument, type Outside, readDocument } from './document.ts'
 import { type ListenerTls, readListenerTls } from './listener_tls.ts'
 import { check } from './mistakes.ts'
@@ -47,6 +48,8 @@ export interface Config {
   workers: number | 'auto'
   /** Gates beside this one, which cancels are told to. */
   peers: PeersConfig | undefined
+  /** Who may come in: rules, and lists. */
+  access: Access
   /** What gates share, and which cluster keeps it. */
   state: (StatePlan & { cluster: string }) | undefined
   /** What it was made of. */
@@ -61,6 +64,10 @@ export interface Limits {
   handshakeTimeoutMs: number
   authenticationTimeoutMs: number
   idleTimeoutMs: number | undefined
+  /** Before who failed may try again, the first time; 0 for at once. */
+  failedLoginDelayMs: number
+  /** Of each address range. */
+  handshakesPerSecond: number | undefined
 }
 
 /** What becomes of a session when the token that began it expires. */
@@ -152,11 +159,13 @@ export function inspectConfig(
   const complain: Reading['complain'] = (path, what) =>
     found.push({ offset: document.offset(path), what })
   const open = (from: Outside) => openReading(document, from, complain, previous)
+  const placed = (path: PropertyKey[]) => document.place(document.offset(path))
   const sections = read.ok ? read.value : readableSections(value)
   const parts = {
     listeners: readListeners(sections, open(outside)),
     clusters: readClusters(sections, document, outside, open),
     peers: sections.peers && readPeers(sections.peers, open(outside)),
+    access: readAccess(sections, open(outside), placed, previous?.access),
   }
   // What is missing from outside is told once, not again for what stands in its place.
   const told = new Set(document.complaints.map(({ offset }) => offset))
@@ -167,6 +176,7 @@ export function inspectConfig(
     config: {
       ...toConfig(read.value, parts.listeners, [first, ...others], document),
       peers: parts.peers,
+      access: parts.access,
       source: done(),
     },
     file: read.value,
@@ -247,7 +257,7 @@ function toConfig(
   listeners: ListenerConfig[],
   clusters: Config['clusters'],
   document: ConfigDocument,
-): Omit<Config, 'peers' | 'source'> {
+): Omit<Config, 'peers' | 'access' | 'source'> {
   return {
     listeners,
     clusters,
@@ -273,6 +283,8 @@ function limits(section: schema.File['limits']): Limits {
     handshakeTimeoutMs: section.handshake_timeout,
     authenticationTimeoutMs: section.authentication_timeout,
     idleTimeoutMs: section.idle_timeout,
+    failedLoginDelayMs: section.failed_login_delay,
+    handshakesPerSecond: section.handshakes_per_second,
   }
 }
 

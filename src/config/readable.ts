@@ -2,6 +2,8 @@
  * What can be read of a file that has mistakes, so that what is wrong with the files and the map that
  * it names is told together with them. Rule: nothing of this becomes a Config.
  */
+import type { z } from 'zod'
+import { type AccessSection, accessLists, accessRules } from './access_settings.ts'
 import { check } from './mistakes.ts'
 import { type PeersSection, peers as peersSchema } from './peer_settings.ts'
 import * as schema from './schema.ts'
@@ -13,12 +15,16 @@ export interface Sections {
   clusters: Record<string, schema.ClusterSection>
   peers?: PeersSection | undefined
   state?: StateSection | undefined
+  access?: AccessSection | undefined
+  access_lists: z.output<typeof accessLists>
 }
 
 export function readableSections(value: unknown): Sections {
-  const { listeners, clusters, peers, state } = isRecord(value) ? value : {}
+  const { listeners, clusters, peers, state, access, access_lists } = isRecord(value) ? value : {}
   const readPeers = check(peersSchema, peers)
   const readState = check(stateSchema, state)
+  const readRules = check(accessRules.optional(), access)
+  const readLists = check(accessLists, access_lists)
   return {
     listeners: Array.isArray(listeners) ? listeners.map(readableListener) : [],
     clusters: isRecord(clusters)
@@ -26,6 +32,8 @@ export function readableSections(value: unknown): Sections {
       : {},
     peers: readPeers.ok ? readPeers.value : undefined,
     state: readState.ok ? readState.value : undefined,
+    access: readRules.ok ? readRules.value : undefined,
+    access_lists: readLists.ok ? readLists.value : {},
   }
 }
 

@@ -5,6 +5,7 @@
  */
 import { z } from 'zod'
 import type { SignIn } from '../cluster/node.ts'
+import { accessLists, accessRules, checkAccess, offeredBy } from './access_settings.ts'
 import { checkListeners, checkLogins, loginKeys } from './login_settings.ts'
 import { check, passOn } from './mistakes.ts'
 import { network } from './networks.ts'
@@ -111,11 +112,15 @@ const fileKeys = z.strictObject({
     handshake_timeout: timeout.default(10_000),
     authentication_timeout: timeout.default(15_000),
     idle_timeout: timeout.optional(),
+    failed_login_delay: duration.default(1_000),
+    handshakes_per_second: count.optional(),
   }),
   workers: z
     .union([z.int().min(1, WORKERS).max(64, WORKERS), z.literal('auto')], WORKERS)
     .default(1),
   peers: peers.optional(),
+  access: accessRules.optional(),
+  access_lists: accessLists,
   state: state.optional(),
   shutdown: section({ grace: duration.default(30_000) }),
   ops: section({ listen: hostPort.optional() }),
@@ -126,6 +131,7 @@ const fileKeys = z.strictObject({
 export const file = fileKeys
   .superRefine(checkFile, { when: readable(['listeners', 'clusters']) })
   .superRefine(checkShared, { when: readable(['clusters', 'state']) })
+  .superRefine(checkRules, { when: readable(['clusters', 'access']) })
 
 export type File = z.output<typeof file>
 export type ClusterSection = z.output<typeof cluster>
@@ -216,6 +222,11 @@ function checkFile({ listeners, clusters }: z.output<typeof fileKeys>, context: 
 
 function checkShared({ state, clusters }: z.output<typeof fileKeys>, context: z.RefinementCtx) {
   if (state !== undefined) checkState(state, clusters, complainer(context))
+}
+
+function checkRules({ access, clusters }: z.output<typeof fileKeys>, context: z.RefinementCtx) {
+  const offered = Object.entries(clusters).map(([name, each]) => [name, offeredBy(each)] as const)
+  if (access !== undefined) checkAccess(access, new Map(offered), complainer(context))
 }
 
 /** What is said of `nodes` is said of the node's own place. */

@@ -5,6 +5,7 @@
 import type { Source } from '../config/source.ts'
 import type { FailureCode } from '../failure.ts'
 import type { PortableKeys } from '../identity/portable_keys.ts'
+import type { Attempting } from '../policy/throttle.ts'
 import type { StateSnapshot } from '../state/snapshot.ts'
 import type { AuditEvent } from '../telemetry/events.ts'
 
@@ -61,6 +62,8 @@ export type Question =
   | { kind: 'audit'; event: AuditEvent }
   | { kind: 'keys'; cluster: string; issuer: string; kid: string }
   | { kind: 'userinfo'; cluster: string; issuer: string }
+  | { kind: 'may_try'; who: Attempting }
+  | { kind: 'settle'; who: Attempting; beganMs: number; outcome: 'failed' | 'proved' }
   /** A cancel whose key this worker doesn't know. */
   | { kind: 'cancel'; key: Uint8Array; from: string }
 
@@ -68,6 +71,8 @@ export type Answer =
   | { kind: 'written' }
   | { kind: 'keys'; found: PortableKeys }
   | { kind: 'userinfo'; endpoint: string }
+  | { kind: 'may_try'; waitMs: number; beganMs: number }
+  | { kind: 'settled'; counts: boolean }
   | { kind: 'cancelled' }
   | { kind: 'failed'; code: FailureCode; log: string }
 

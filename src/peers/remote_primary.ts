@@ -50,6 +50,10 @@ export function openRemotePrimary(link: Channel<ToPrimary, ToWorker>): RemotePri
       if (counted.push(metric) >= METRICS_MAX) flush()
       else timer ??= setTimeout(flush, COUNT_EVERY_MS).unref()
     },
+    mayTry: (who) => ask({ kind: 'may_try', who }, 'may_try'),
+    async settle(who, beganMs, outcome) {
+      return (await ask({ kind: 'settle', who, beganMs, outcome }, 'settled')).counts
+    },
     async cancel(key, from) {
       await ask({ kind: 'cancel', key, from }, 'cancelled').catch(() => undefined)
     },

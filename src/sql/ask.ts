@@ -96,5 +96,7 @@ function asksReplication(value: string | undefined): boolean {
   if (folded === '0' || folded === 'of' || folded === 'off') return false
   if (folded !== '' && ('true'.startsWith(folded) || 'yes'.startsWith(folded))) return true
   if (folded !== '' && ('false'.startsWith(folded) || 'no'.startsWith(folded))) return false
-  throw new Failure('invalid_parameter', { values: { name: 'replication', value: printable(value) } })
+  throw new Failure('invalid_parameter', {
+    values: { name: 'replication', value: printable(value) },
+  })
 }

@@ -6,7 +6,7 @@
  */
 import { constants } from 'node:crypto'
 import type { Socket } from 'node:net'
-import { createSecureContext, createServer, type SecureContext, type TLSSocket } from 'node:tls'
+import { createSecureContext, createServer, type SecureContext, TLSSocket } from 'node:tls'
 import type { TlsMaterial } from '../config/listener_tls.ts'
 
 export interface ClientTls {
@@ -18,6 +18,12 @@ export interface ClientTls {
 
 /** https://www.iana.org/assignments/tls-extensiontype-values (application-layer protocols) */
 export const ALPN = 'postgresql'
+
+/** The CN of the certificate that a client showed and that was verified; undefined without one. */
+export function certificateName(socket: Socket): string | undefined {
+  const shown = socket instanceof TLSSocket ? socket.getPeerX509Certificate() : undefined
+  return shown && (/^CN=(.*)$/m.exec(shown.subject)?.[1] ?? '')
+}
 
 type Waiting = { resolve: (socket: TLSSocket) => void; reject: (error: Error) => void }
 

@@ -14,7 +14,9 @@ import { errorResponse } from '../wire/server_messages.ts'
 import { openCancelKeys } from './cancel_keys.ts'
 import { openCancelling } from './cancelling.ts'
 import { type ClientTls, openClientTls } from './client_tls.ts'
+import type { Guard } from './guard.ts'
 import type { Entrance } from './handshake.ts'
+import { openHandshakeRate } from './handshake_rate.ts'
 import { openPlaces } from './limits.ts'
 import { type Bind, type Listener, listen } from './listener.ts'
 import type { Clusters } from './route.ts'
@@ -34,6 +36,7 @@ export interface DoorParts {
   limits: Limits
   /** Connections that other workers have. */
   elsewhere(): number
+  guard: Guard
   /** Of the listeners' sockets, where they were bound before. */
   descriptors?: readonly number[] | undefined
 }
@@ -130,7 +133,8 @@ function openSessions(parts: DoorParts) {
   const live = new Map<Socket, Live>()
   let ending: Parameters<Stop> | undefined
   const cancelling = openCancelling({ ...parts, cancelKeys })
-  const common = { ...parts, cancelKeys, cancelling }
+  const handshakeRate = openHandshakeRate(parts.now)
+  const common = { ...parts, cancelKeys, cancelling, handshakeRate }
   return {
     cancel: cancelling.found,
     accept(socket: Socket, entrance: Entrance): void {

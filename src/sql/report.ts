@@ -54,6 +54,7 @@ export class Report {
   #token: Findings = {}
   #identity: Identity | undefined
   #step: Step | '' = ''
+  #rule = ''
 
   /** @param id - of the session. */
   constructor(socket: Socket, id: string, observers: Observers) {
@@ -137,6 +138,11 @@ export class Report {
     if (revoked.length > 0)
       await this.#audit({ EventType: 'revoke_role', GranteeRoles: revoked, Members })
     this.#count({ name: 'memberships', granted: granted.length, revoked: revoked.length })
+  }
+
+  /** The access rule that decided; empty where there are none. */
+  letInBy(rule: string): void {
+    this.#rule = rule
   }
 
   async granted({ role }: Pick<Grant, 'role'>): Promise<void> {
@@ -233,6 +239,7 @@ export class Report {
       EventType: 'login_decision',
       Result,
       ...what,
+      AccessRule: this.#rule,
       Step: this.#step,
       Replication: this.#replication,
       Tls: this.#tls,

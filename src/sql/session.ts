@@ -13,20 +13,26 @@ import type { AtExpiry, Limits } from '../config/config.ts'
 import { asFailure, Failure } from '../failure.ts'
 import { Leg, LegEnded } from '../leg.ts'
 import type { Primary } from '../peers/primary.ts'
+import type { Facts } from '../policy/access.ts'
 import type { Grant } from '../policy/decide.ts'
+import type { Revocations } from '../policy/revocation.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Challenge } from '../wire/oauthbearer.ts'
 import type { Dialect } from '../wire/options.ts'
 import { AUTHENTICATION_OK, backendKeyData, errorResponse } from '../wire/server_messages.ts'
 import type { Startup } from '../wire/startup.ts'
 import { type Asked, type NonJwtLogins, readAsk } from './ask.ts'
+import { attempting } from './attempt.ts'
 import { addressOf, type CancelKeys, type CancelTarget } from './cancel_keys.ts'
 import type { Cancelling } from './cancelling.ts'
+import { certificateName } from './client_tls.ts'
 import type { Enrolment, Withholding } from './enrol.ts'
 import { endAtExpiry } from './expiry.ts'
+import type { Guard, Guarded } from './guard.ts'
 import { type Caller, type Entrance, handshake, isPrivate, whose } from './handshake.ts'
+import type { HandshakeRate } from './handshake_rate.ts'
 import { identify, type Way } from './identify.ts'
-import type { Places } from './limits.ts'
+import { holder, type Places } from './limits.ts'
 import type { Passages } from './passages.ts'
 import { clientsAnswers, permitPassage } from './passthrough.ts'
 import { type Ended, Relay } from './relay.ts'
@@ -49,6 +55,8 @@ export interface Cluster extends Way, Enrolment, Withholding {
   pool: Pool | undefined
   /** What becomes of its sessions when their tokens expire. */
   atExpiry: AtExpiry
+  /** Tokens that its section revokes. */
+  revokedIds: Revocations
   /** What a login needs of it stays open until it has ended. */
   during<T>(login: Promise<T>): Promise<T>
 }
@@ -59,6 +67,8 @@ export interface SessionParts {
   clusters(): Clusters<Cluster>
   cancelKeys: CancelKeys
   cancelling: Cancelling
+  guard: Guard
+  handshakeRate: HandshakeRate
   primary: Primary
   log: Logger
   /** Milliseconds since the epoch. */
@@ -104,6 +114,8 @@ export async function serve(socket: Socket, visit: Visit, parts: SessionParts): 
 /** A session that has begun; all that is kept of its login for as long as it goes on. */
 interface Session extends Pick<NodeSession, 'leg' | 'keep' | 'leave'> {
   target: CancelTarget | undefined
+  /** As what it is judged for as long as it goes on. */
+  guarded: Guarded
   /** When the token is no longer taken, and what happens then. */
   expiry: AtExpiry & { untilMs: number | undefined }
   /** Gives back what it had. Called once. */
@@ -132,6 +144,7 @@ async function letIn(
     const caller = await whose(client, entrance)
     const { peer } = caller
     report.from(peer)
+    if (peer !== undefined) parts.handshakeRate(peer.address, limits.handshakesPerSecond)
     if (peer !== undefined) places.arrive(peer.address)
     const hello = await handshake(client, entrance, caller)
     clearTimeout(silent)
@@ -148,7 +161,19 @@ async function letIn(
     const { cluster, startup } = route(hello.startup, serverName(client.socket), parts.clusters())
     report.routed(cluster)
     const { signal } = login
-    const own = { client, report, cluster, caller, places, now: parts.now, signal }
+    const { now, guard, primary } = parts
+    const own = {
+      id: visit.id,
+      client,
+      report,
+      cluster,
+      caller,
+      places,
+      guard,
+      primary,
+      now,
+      signal,
+    }
     const admitted = await cluster.during(admit(startup, own))
     clearTimeout(late)
     return await begin(admitted, startup.minor, own, parts.cancelKeys)
@@ -159,7 +184,9 @@ async function letIn(
 }
 
 /** One login, from its startup packet on. */
-interface Login extends Pick<Visit, 'places'>, Pick<SessionParts, 'now'> {
+interface Login
+  extends Pick<Visit, 'id' | 'places'>,
+    Pick<SessionParts, 'guard' | 'primary' | 'now'> {
   client: Leg
   report: Report
   cluster: Cluster
@@ -168,23 +195,44 @@ interface Login extends Pick<Visit, 'places'>, Pick<SessionParts, 'now'> {
 }
 
 /** A session on a node, and the end of the token that it was granted for. */
-type Admitted = NodeSession & { untilMs: number | undefined }
+type Admitted = NodeSession & { untilMs: number | undefined; guarded: Guarded }
 
 /**
  * From a startup packet to a session on a node. Token and grant are this function's, and gone with it:
  * a session that goes on for days keeps neither.
  */
 async function admit(startup: Startup, login: Login): Promise<Admitted> {
-  const { client, report, cluster, signal } = login
+  const { report, cluster, guard } = login
   const asked = readAsk(startup, cluster)
   report.asked(asked.ask)
-  if (!asked.jwt && cluster.nonJwtLogins === 'passthrough') return await admitUnjudged(asked, login)
+  const facts = factsOf(asked, login)
+  guard.arrive(facts)
+  const who = { cluster: cluster.name, user: facts.user, address: holder(facts.address ?? '') }
+  return await attempting(who, login.primary, async (proved) =>
+    facts.method === 'passthrough'
+      ? await admitUnjudged(asked, facts, login, proved)
+      : await admitByToken(asked, facts, login, proved),
+  )
+}
+
+/** With a token, which is judged here. */
+async function admitByToken(
+  asked: Asked,
+  facts: Facts,
+  login: Login,
+  proved: () => Promise<void>,
+): Promise<Admitted> {
+  const { client, report, cluster, guard, signal } = login
   const { grant, token } = await identify(client, asked, report, {
     cluster,
     isPrivate: isPrivate(client, login.caller),
     now: login.now,
     signal,
   })
+  const { principal } = grant
+  const guarded = guardedBy(login, { ...facts, issuer: principal.issuer }, principal)
+  report.letInBy(guard.judge(guarded))
+  await proved()
   login.places.ofRole(cluster.name, grant.role)
   await cluster.enrol(grant, token, report, signal)
   await report.granted(grant)
@@ -194,13 +242,20 @@ async function admit(startup: Startup, login: Login): Promise<Admitted> {
   const toNode = (signal: AbortSignal) =>
     connect(leave, cluster.nodes, parameters, signal, cluster.pool)
   const session = await (cluster.pool ? whileHere(client, signal, toNode) : toNode(signal))
-  return { ...session, untilMs: endOf(grant, cluster) }
+  return { ...session, guarded, untilMs: endOf(grant, cluster) }
 }
 
 /** Without a token: what the node asks, the client answers. */
-async function admitUnjudged(asked: Asked, login: Login): Promise<Admitted> {
-  const { client, report, cluster, caller, places, signal } = login
+async function admitUnjudged(
+  asked: Asked,
+  facts: Facts,
+  login: Login,
+  proved: () => Promise<void>,
+): Promise<Admitted> {
+  const { client, report, cluster, caller, places, guard, signal } = login
   report.passing(asked.ask.user)
+  const guarded = guardedBy(login, facts, undefined)
+  report.letInBy(guard.judge(guarded))
   const passage = permitPassage(asked.ask, cluster.rules)
   const parameters = { ...asked, remoteAddress: report.remoteAddress }
   const permit = () => cluster.withhold(passage.role, report, signal)
@@ -209,10 +264,11 @@ async function admitUnjudged(asked: Asked, login: Login): Promise<Admitted> {
     await report.granted(passage)
     const session = await connect({ ...passage, answers }, cluster.nodes, parameters, here)
     try {
+      await proved()
       await permit()
       // Only now is it this role's: whoever names a role could else take all of its places.
       places.ofRole(cluster.name, passage.role)
-      return { ...session, untilMs: undefined }
+      return { ...session, guarded, untilMs: undefined }
     } catch (thrown) {
       session.leg.close()
       session.release()
@@ -224,6 +280,30 @@ async function admitUnjudged(asked: Asked, login: Login): Promise<Admitted> {
   return await whileHere(client, signal, wait, () => !answers.asked)
 }
 
+function factsOf({ ask, jwt }: Asked, { cluster, caller, client }: Login): Facts {
+  const { name, dialect, nonJwtLogins, oauthbearer } = cluster
+  const passes = !jwt && nonJwtLogins === 'passthrough'
+  const bears = !jwt && nonJwtLogins === 'reject' && oauthbearer !== undefined
+  return {
+    address: caller.peer?.address,
+    user: ask.user,
+    foldCase: dialect === 'cockroachdb',
+    database: ask.database,
+    cluster: name,
+    method: passes ? 'passthrough' : bears ? 'oauthbearer' : 'jwt',
+    certificate: certificateName(client.socket),
+    issuer: undefined,
+  }
+}
+
+function guardedBy(
+  { id, cluster: { revokedIds } }: Login,
+  facts: Facts,
+  principal: Guarded['principal'],
+): Guarded {
+  return { id, facts, principal, revokedIds }
+}
+
 /** When the token is no longer taken; undefined for one that is good for ever. */
 function endOf({ principal: { until } }: Grant, { trust }: Cluster): number | undefined {
   return until === undefined ? undefined : until * 1000 + trust.clockToleranceMs
@@ -233,7 +313,7 @@ const NO_CANCEL_KEY = { key: undefined, revoke: () => undefined }
 
 /** The node's greeting, with a cancel key of the gate's in the place of the node's. */
 async function begin(
-  { node, leg, opening, warm, keep, leave, release, untilMs }: Admitted,
+  { node, leg, opening, warm, keep, leave, release, untilMs, guarded }: Admitted,
   minor: number,
   { client, report, cluster, caller }: Login,
   cancelKeys: CancelKeys,
@@ -259,16 +339,16 @@ async function begin(
     end(undefined)
     throw thrown
   }
-  return { leg, keep, leave, target, expiry: { ...cluster.atExpiry, untilMs }, end }
+  return { leg, keep, leave, target, guarded, expiry: { ...cluster.atExpiry, untilMs }, end }
 }
 
 /** The session itself, from the node's greeting to the end of either side. */
 async function attend(
   client: Leg,
-  { leg, keep, leave, target, expiry, end }: Session,
+  { leg, keep, leave, target, guarded, expiry, end }: Session,
   report: Report,
   { limits, onStop }: Visit,
-  { now, cancelling }: SessionParts,
+  { now, cancelling, guard }: SessionParts,
 ): Promise<void> {
   let left: LeftQuiet | undefined
   try {
@@ -277,7 +357,9 @@ async function attend(
     if (limits.idleTimeoutMs !== undefined)
       relay.stopWhenIdle(limits.idleTimeoutMs, new Failure('idle_timeout'))
     const disarm = endAtExpiry(relay, { ...expiry, now })
+    const leaveGuard = guard.enter(guarded, (why) => relay.stop(why))
     const ended = await relay.ended
+    leaveGuard()
     disarm()
     // The node would finish a statement whose client was told that it is over. In a pool what a client left
     // behind ends as well: it would hold a place that counts until the node has closed it.

@@ -56,6 +56,8 @@ export interface Decision {
   Why: string
   /** What of it the client is told as DETAIL. */
   Detail: string
+  /** Which rule of \`access\` let it in, by its place in the file; empty where there are none, or none did. */
+  AccessRule: string
   /** What was under way on the cluster when it was refused; empty where nothing was. */
   Step: Step | ''
   Replication: boolean

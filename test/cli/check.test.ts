@@ -238,3 +238,57 @@ it('asks for a file: exit 64', async () => {
   expect(code).toBe(64)
   expect(stderr).toContain("required option '--config <file>' not specified")
 })
+
+describe('--as', () => {
+  const ACCESS = `
+access:
+  - {user: carl, address: 10.0.0.0/8, action: allow}
+  - {user: carl, issuer: https://b.test, action: allow}
+  - {user: uma, action: oauthbearer}
+`
+  const CARL = 'user carl from 10.1.2.3, database carl, cluster main, by jwt'
+  it.each<[string, string, string]>([
+    [
+      'the rule that fits',
+      'user=carl,address=10.1.2.3',
+      `${CARL}, with a token of https://a.test: allowed: access[0] (postern.yaml:14:5)`,
+    ],
+    [
+      'that no rule fits whatever the token says',
+      'user=eve,address=10.1.2.3',
+      'user eve from 10.1.2.3, database eve, cluster main, by jwt: refused before it is asked for a token: no rule fits',
+    ],
+    [
+      'that a token of another issuer would do',
+      'user=carl,address=192.0.2.1,database=app',
+      'user carl from 192.0.2.1, database app, cluster main, by jwt, with a token of https://a.test: refused: no rule fits',
+    ],
+    [
+      'what is so with the issuer that is named',
+      'user=carl,issuer=https://b.test',
+      'user carl from a unix socket, database carl, cluster main, by jwt, with a token of https://b.test: allowed: access[1] (postern.yaml:15:5)',
+    ],
+  ])('tells %s', async (_, as, said) => {
+    const yaml = `${QUIET}${ACCESS.replace(/\n  - .*oauthbearer.*/, '')}`
+    expect(await check(yaml, '--as', as)).toEqual({ code: 0, stdout: `${said}\n`, stderr: '' })
+  })
+
+  it('tells that there are no rules, and what is wrong with the question', async () => {
+    expect((await check(QUIET, '--as', 'user=carl')).stdout).toContain('allowed: there are no rules')
+    for (const as of ['carl', 'address=10.0.0.1', 'user=carl,method=trust', 'user=carl,cluster=x']) {
+      const { code, stderr } = await check(QUIET, '--as', as)
+      expect([code, stderr]).toEqual([64, expect.stringContaining('--as: ')])
+    }
+  })
+
+  it.each<[string, string]>([
+    ['access: [{cluster: other, action: allow}]', 'there is no cluster "other"'],
+    ['access: [{action: oauthbearer}]', 'no cluster here offers oauthbearer'],
+    ['access: [{action: passthrough, issuer: https://a.test}]', 'passthrough'],
+    ['access_lists: {denylist_file: gone.yaml}', 'gone.yaml: '],
+    ['access_lists: {denylist_file: text.pem}', 'text.pem: '],
+  ])('is not asked where the file is mistaken: %s', async (more, problem) => {
+    const { code, stderr } = await check(`${QUIET}${more}\n`)
+    expect([code, stderr]).toEqual([2, expect.stringContaining(problem)])
+  })
+})

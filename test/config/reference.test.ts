@@ -99,6 +99,8 @@ describe('the file', () => {
       'cluster-ca.crt': ca.certPem,
       'issuer-ca.crt': ca.certPem,
       maxroach: 'a secret of the role',
+      'allowlist.yaml': 'SequenceNumber: 1',
+      'denylist.yaml': 'SequenceNumber: 1',
       'issuer.jwks.json': JSON.stringify({ keys: [jwk(ec('P-256'), { kid: 'k' })] }),
     })
   })

@@ -48,6 +48,8 @@ async function open() {
     primary: {
       audit: async () => undefined,
       count: (metric) => void counted.push('result' in metric ? metric.result : metric.name),
+      mayTry: async () => ({ waitMs: 0, beganMs: 0 }),
+      settle: async () => true,
       cancel: async (_key, from) => void elsewhere.push(from),
     },
     log: { warn: () => undefined } as unknown as Logger,

@@ -1,0 +1,83 @@
+/**
+ * `postern check --as user=…,address=…`: which rule of `access`, or which list, would decide about somebody.
+ * The gate's own functions are asked. Rule: what isn't said of a client is taken as the gate would find it:
+ * its own name's database, a unix socket, the only cluster, and each issuer in turn.
+ */
+import type { ClusterConfig, Config } from '../config/config.ts'
+import { openAccessLists } from '../config/access_lists.ts'
+import { Failure } from '../failure.ts'
+import { type Facts, judgeAccess, type Method, refusesAnyToken } from '../policy/access.ts'
+import { keptOut } from '../policy/lists.ts'
+
+const KEYS = ['user', 'address', 'database', 'cluster', 'issuer', 'method', 'certificate'] as const
+const METHODS: readonly string[] = ['jwt', 'oauthbearer', 'passthrough'] satisfies Method[]
+
+/** @returns lines. @throws Failure `usage` */
+export function whoDecides(text: string, config: Config, nowMs: number): string[] {
+  const said = read(text)
+  const cluster = clusterOf(said.get('cluster'), config)
+  const facts = factsOf(said, cluster)
+  const who = `user ${facts.user} from ${facts.address ?? 'a unix socket'}, database ${facts.database}, cluster ${facts.cluster}, by ${facts.method}`
+  const listed = keptOut(openAccessLists(config.access, []), facts, nowMs)
+  if (listed !== undefined) return [`${who}: refused: ${listed}`]
+  const { rules } = config.access
+  if (rules === undefined) return [`${who}: allowed: there are no rules`]
+  const refused = facts.method === 'passthrough' ? undefined : refusesAnyToken(rules, facts)
+  if (facts.issuer === undefined && refused !== undefined)
+    return [`${who}: refused before it is asked for a token: ${named(refused.rule)}`]
+  const issuers =
+    facts.issuer !== undefined || facts.method === 'passthrough'
+      ? [facts.issuer]
+      : [...cluster.trust.issuers]
+  return issuers.map((issuer) => {
+    const { allowed, rule } = judgeAccess(rules, { ...facts, issuer })
+    const whose = issuer === undefined ? '' : `, with a token of ${issuer}`
+    return `${who}${whose}: ${allowed ? 'allowed' : 'refused'}: ${named(rule)}`
+  })
+}
+
+function named(rule: string | undefined): string {
+  return rule ?? 'no rule fits'
+}
+
+function read(text: string): Map<string, string> {
+  const said = new Map<string, string>()
+  for (const each of text.split(',')) {
+    const [, key = '', value = ''] = /^\s*(\w+)=(.*)$/.exec(each) ?? []
+    if (!KEYS.some((known) => known === key))
+      throw usage(`write what is known like user=carl,address=192.0.2.7; keys are ${KEYS.join(', ')}`)
+    said.set(key, value)
+  }
+  if (!said.has('user')) throw usage('name at least a user: user=carl')
+  const method = said.get('method')
+  if (method !== undefined && !METHODS.includes(method))
+    throw usage(`a method is one of ${METHODS.join(', ')}`)
+  return said
+}
+
+function clusterOf(name: string | undefined, { clusters }: Config): ClusterConfig {
+  const found = name === undefined ? clusters : clusters.filter((each) => each.name === name)
+  const [only, ...others] = found
+  if (only === undefined) throw usage(`there is no cluster ${name}`)
+  if (others.length > 0)
+    throw usage(`which cluster? add cluster=${clusters.map((each) => each.name).join(' or cluster=')}`)
+  return only
+}
+
+function factsOf(said: ReadonlyMap<string, string>, cluster: ClusterConfig): Facts {
+  const user = said.get('user') ?? ''
+  return {
+    address: said.get('address'),
+    user,
+    foldCase: cluster.dialect === 'cockroachdb',
+    database: said.get('database') ?? user,
+    cluster: cluster.name,
+    method: (said.get('method') as Method | undefined) ?? 'jwt',
+    certificate: said.get('certificate'),
+    issuer: said.get('issuer'),
+  }
+}
+
+function usage(problem: string): Failure {
+  return new Failure('usage', { values: { problem: `--as: ${problem}` } })
+}
