@@ -2,15 +2,16 @@
  * The memory that a node's socket reads into, again and again (`onread`). Most sessions are idle, or ask for
  * little: they have one buffer in common. Whoever fills it gets one of its own, which grows when it is filled
  * as well, and shrinks when little comes. An idle socket keeps what it has, and Node asks for another one
- * only after a read, so the largest one is for what streams, and goes at once.
+ * only after a read: so the largest one goes soon, but not between two bursts of a stream.
  * https://nodejs.org/docs/latest-v24.x/api/net.html#socketconnectoptions-connectlistener
  * Rule: nothing is read into memory that a write still needs; what was read in common is copied at once.
  */
 import type { Writable } from 'node:stream'
 
 const READ_BYTES = { min: 4096, max: 64 * 1024 }
-/** A buffer is four times too large after so many reads that fill no more than a quarter of it. */
+/** A buffer is four times too large after so many reads in a row that fill no more than a quarter of it. */
 const SMALL_READS = 8
+const SMALL_READS_OF_LARGEST = 2
 /** Holds something only from a read to its callback, and nothing else is read in between. */
 const COMMON: Buffer = Buffer.allocUnsafeSlow(READ_BYTES.min)
 
@@ -35,7 +36,8 @@ export function readIntoOneBuffer(
     const { length } = buffer
     small = isSmall(size, length) ? small + 1 : 0
     if (size === length) return Math.min(length * 4, max)
-    if (small === 0 || (length < READ_BYTES.max && small < SMALL_READS)) return length
+    const enough = length === READ_BYTES.max ? SMALL_READS_OF_LARGEST : SMALL_READS
+    if (small < enough) return length
     small = 0
     return length / 4
   }

@@ -49,11 +49,17 @@ describe('the memory that a socket reads into', () => {
     expect(sizes).toEqual([4, 16, 64, 64, 64, 64].map((each) => each * KB))
   })
 
-  it('shrinks when little comes: at once where it is the largest, else after a while', () => {
+  it('shrinks when little comes: soon where it is the largest, else after a while', () => {
     const { read, size } = reader(taken)
     while (size() < 64 * KB) read(1_000_000)
     read(17_000)
     expect(size()).toBe(64 * KB)
+    for (let i = 0; i < 3; i++) {
+      read(16_000)
+      expect(size()).toBe(64 * KB)
+      read(60_000)
+    }
+    read(16_000)
     read(16_000)
     expect(size()).toBe(16 * KB)
     for (let i = 0; i < 7; i++) read(100)
