@@ -3,8 +3,9 @@
  * The gate's own functions are asked. Rule: what isn't said of a client is taken as the gate would find it:
  * its own name's database, a unix socket, the only cluster, and each issuer in turn.
  */
-import type { ClusterConfig, Config } from '../config/config.ts'
+
 import { openAccessLists } from '../config/access_lists.ts'
+import type { ClusterConfig, Config } from '../config/config.ts'
 import { Failure } from '../failure.ts'
 import { type Facts, judgeAccess, type Method, refusesAnyToken } from '../policy/access.ts'
 import { keptOut } from '../policy/lists.ts'
@@ -45,7 +46,9 @@ function read(text: string): Map<string, string> {
   for (const each of text.split(',')) {
     const [, key = '', value = ''] = /^\s*(\w+)=(.*)$/.exec(each) ?? []
     if (!KEYS.some((known) => known === key))
-      throw usage(`write what is known like user=carl,address=192.0.2.7; keys are ${KEYS.join(', ')}`)
+      throw usage(
+        `write what is known like user=carl,address=192.0.2.7; keys are ${KEYS.join(', ')}`,
+      )
     said.set(key, value)
   }
   if (!said.has('user')) throw usage('name at least a user: user=carl')
@@ -60,7 +63,9 @@ function clusterOf(name: string | undefined, { clusters }: Config): ClusterConfi
   const [only, ...others] = found
   if (only === undefined) throw usage(`there is no cluster ${name}`)
   if (others.length > 0)
-    throw usage(`which cluster? add cluster=${clusters.map((each) => each.name).join(' or cluster=')}`)
+    throw usage(
+      `which cluster? add cluster=${clusters.map((each) => each.name).join(' or cluster=')}`,
+    )
   return only
 }
 

@@ -11,12 +11,15 @@ describe('5.18 lines of the log and the audit stream', () => {
   beforeAll(async () => {
     served = await startServe({ node: realNode() })
   })
-  it.each(['user', 'database', 'application_name'])('no control, no separator and nothing invisible of %s', async (name) => {
-    for (const text of ['x\u009b2Jy', 'x\u0085y', 'x\u2028y', 'x\u202ey', 'x\u007fy'])
-      await attempt(served, 'no token', { ...USER, [name]: text })
-    for (const all of [served.said(), await served.auditText()])
-      for (const line of all.split('\n')) expect(line).not.toMatch(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u)
-  })
+  it.each(['user', 'database', 'application_name'])(
+    'no control, no separator and nothing invisible of %s',
+    async (name) => {
+      for (const text of ['x\u009b2Jy', 'x\u0085y', 'x\u2028y', 'x\u202ey', 'x\u007fy'])
+        await attempt(served, 'no token', { ...USER, [name]: text })
+      for (const all of [served.said(), await served.auditText()])
+        for (const line of all.split('\n')) expect(line).not.toMatch(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u)
+    },
+  )
   it.each<[string, (token: string) => Record<string, string>]>([
     ['replication', (token) => ({ replication: token })],
     ['a parameter’s name', (token) => ({ [token]: 'x' })],

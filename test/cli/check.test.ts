@@ -269,13 +269,20 @@ access:
       'user carl from a unix socket, database carl, cluster main, by jwt, with a token of https://b.test: allowed: access[1] (postern.yaml:15:5)',
     ],
   ])('tells %s', async (_, as, said) => {
-    const yaml = `${QUIET}${ACCESS.replace(/\n  - .*oauthbearer.*/, '')}`
+    const yaml = `${QUIET}${ACCESS.replace(/\n {2}- .*oauthbearer.*/, '')}`
     expect(await check(yaml, '--as', as)).toEqual({ code: 0, stdout: `${said}\n`, stderr: '' })
   })
 
   it('tells that there are no rules, and what is wrong with the question', async () => {
-    expect((await check(QUIET, '--as', 'user=carl')).stdout).toContain('allowed: there are no rules')
-    for (const as of ['carl', 'address=10.0.0.1', 'user=carl,method=trust', 'user=carl,cluster=x']) {
+    expect((await check(QUIET, '--as', 'user=carl')).stdout).toContain(
+      'allowed: there are no rules',
+    )
+    for (const as of [
+      'carl',
+      'address=10.0.0.1',
+      'user=carl,method=trust',
+      'user=carl,cluster=x',
+    ]) {
       const { code, stderr } = await check(QUIET, '--as', as)
       expect([code, stderr]).toEqual([64, expect.stringContaining('--as: ')])
     }
