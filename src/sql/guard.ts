@@ -54,25 +54,10 @@ export interface GuardParts {
 const TURN = 100
 
 export function openGuard(parts: GuardParts): Guard {
-  const { state, now } = parts
-  let { access } = parts
-  let shared = state?.snapshot() ?? EMPTY
-  let revocations = revocationsOf(shared.revocations, now())
-  let lists = openAccessLists(access, shared.entries)
+  const { state } = parts
+  const holding = openHolding(parts)
   const live = new Map<Guarded, (why: Failure) => void>()
   let round = 0
-
-  /** Why not, for the log; and the rule that lets it in. */
-  function look({ id, facts, principal, revokedIds }: Guarded): { why?: Failure; rule: string } {
-    const listed = keptOut(lists, facts, now())
-    if (listed !== undefined) return { why: denied(facts, listed), rule: '' }
-    const verdict = access.rules && judgeAccess(access.rules, facts)
-    if (verdict?.allowed === false)
-      return { why: denied(facts, ruledOut(verdict.rule)), rule: verdict.rule ?? '' }
-    const log = revoked(principal, id, revokedIds) ?? revoked(principal, id, revocations)
-    const rule = verdict?.rule ?? ''
-    return log === undefined ? { rule } : { why: new Failure('token_revoked', { log }), rule }
-  }
 
   function end(guarded: Guarded, { log }: Failure): void {
     const stop = live.get(guarded)
@@ -89,46 +74,76 @@ export function openGuard(parts: GuardParts): Guard {
       if (mine !== round) return
       if (!live.has(guarded)) continue
       guarded.revokedIds = parts.revokedIds(guarded.facts.cluster) ?? guarded.revokedIds
-      const { why } = look(guarded)
+      const { why } = holding.look(guarded)
       if (why !== undefined) end(guarded, why)
     }
   }
 
-  state?.changed((snapshot) => {
-    shared = snapshot
-    revocations = revocationsOf(shared.revocations, now())
-    lists = openAccessLists(access, shared.entries)
+  state?.changed(() => {
+    holding.renew()
     void review()
   })
 
   return {
     arrive(facts) {
       if (state !== undefined) demandFresh(state)
-      const listed = keptOut(lists, facts, now())
-      if (listed !== undefined) throw denied(facts, listed)
-      if (access.rules === undefined) return
-      const refused =
-        facts.method === 'passthrough'
-          ? judgeAccess(access.rules, facts)
-          : refusesAnyToken(access.rules, facts)
-      if (refused?.allowed === false) throw denied(facts, ruledOut(refused.rule))
+      const why = holding.lookAtComer(facts)
+      if (why !== undefined) throw why
     },
     judge(guarded) {
       if (state !== undefined) demandFresh(state)
-      const { why, rule } = look(guarded)
+      const { why, rule } = holding.look(guarded)
       if (why !== undefined) throw why
       return rule
     },
     enter(guarded, stop) {
       live.set(guarded, stop)
-      const { why } = look(guarded)
+      const { why } = holding.look(guarded)
       if (why !== undefined) end(guarded, why)
       return () => void live.delete(guarded)
     },
-    renew(next) {
-      access = next
-      lists = openAccessLists(access, shared.entries)
+    renew(access) {
+      holding.renew(access)
       void review()
+    },
+  }
+}
+
+/** What holds at the moment. */
+function openHolding({ access: first, state, now }: GuardParts) {
+  const put = (access: Access) => {
+    const { revocations, entries } = state?.snapshot() ?? EMPTY
+    const lists = openAccessLists(access, entries)
+    return { access, lists, revocations: revocationsOf(revocations, now()) }
+  }
+  let held = put(first)
+  return {
+    /** With another configuration, or with what the state says now. */
+    renew(access = held.access): void {
+      held = put(access)
+    },
+    /** Whatever its token may say. */
+    lookAtComer(facts: Facts): Failure | undefined {
+      const { access, lists } = held
+      const listed = keptOut(lists, facts, now())
+      if (listed !== undefined) return denied(facts, listed)
+      if (access.rules === undefined) return undefined
+      const verdict =
+        facts.method === 'passthrough'
+          ? judgeAccess(access.rules, facts)
+          : refusesAnyToken(access.rules, facts)
+      return verdict?.allowed === false ? denied(facts, ruledOut(verdict.rule)) : undefined
+    },
+    /** Why not; or the rule that lets it in. */
+    look({ id, facts, principal, revokedIds }: Guarded): { why?: Failure; rule: string } {
+      const { access, lists, revocations } = held
+      const listed = keptOut(lists, facts, now())
+      if (listed !== undefined) return { why: denied(facts, listed), rule: '' }
+      const verdict = access.rules && judgeAccess(access.rules, facts)
+      const rule = verdict?.rule ?? ''
+      if (verdict?.allowed === false) return { why: denied(facts, ruledOut(verdict.rule)), rule }
+      const log = revoked(principal, id, revokedIds) ?? revoked(principal, id, revocations)
+      return log === undefined ? { rule } : { why: new Failure('token_revoked', { log }), rule }
     },
   }
 }
