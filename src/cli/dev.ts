@@ -103,6 +103,8 @@ async function writeFiles(
         'server.jwt_authentication.jwks': publicJwks(issuer),
       },
     },
+    // Who tries out what is refused isn't made to wait for it.
+    limits: { failed_login_delay: '0s' },
   }
   await writeFile(at('ca.crt'), ca.certPem)
   await writeFile(at('server.crt'), server.certPem)
