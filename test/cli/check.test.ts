@@ -251,7 +251,7 @@ access:
     [
       'the rule that fits',
       'user=carl,address=10.1.2.3',
-      `${CARL}, with a token of https://a.test: allowed: access[0] (postern.yaml:14:5)`,
+      `${CARL}, with a token of https://a.test: allowed: access[0] (postern.yaml:17:5)`,
     ],
     [
       'that no rule fits whatever the token says',
@@ -266,7 +266,7 @@ access:
     [
       'what is so with the issuer that is named',
       'user=carl,issuer=https://b.test',
-      'user carl from a unix socket, database carl, cluster main, by jwt, with a token of https://b.test: allowed: access[1] (postern.yaml:15:5)',
+      'user carl from a unix socket, database carl, cluster main, by jwt, with a token of https://b.test: allowed: access[1] (postern.yaml:18:5)',
     ],
   ])('tells %s', async (_, as, said) => {
     const yaml = `${QUIET}${ACCESS.replace(/\n {2}- .*oauthbearer.*/, '')}`

@@ -17,6 +17,8 @@ test('what a file says nothing of', () => {
     handshakeTimeoutMs: 10_000,
     authenticationTimeoutMs: 15_000,
     idleTimeoutMs: undefined,
+    failedLoginDelayMs: 1_000,
+    handshakesPerSecond: undefined,
   })
   expect(listeners[0]).toMatchObject({ proxies: undefined, keepAliveMs: 60_000 })
   expect(clusters[0].atExpiry).toEqual({ end: 'never', graceMs: 60_000 })

@@ -1,6 +1,6 @@
 /**
  * The files of config/examples/, opened as they are pasted: a test changes where the gate listens and
- * which node it signs in to, and adds the CA that its issuers' certificates come from; whom the gate
+ * which node it signs in to, lets nobody wait who failed, and adds the CA that its issuers' certificates come from; whom the gate
  * believes stays as it is written. The providers' own host names are reached through connect_proxy.ts.
  */
 import { readdirSync, readFileSync } from 'node:fs'
@@ -92,6 +92,8 @@ export async function openExample(name: string, options: ExampleOptions): Promis
   const files = { ...(await exampleFiles()), ...options.files }
   const document = parseDocument(exampleText(name))
   document.setIn(['listeners', 0, 'address'], '127.0.0.1:0')
+  // Whom it keeps out is tried one after the other.
+  document.setIn(['limits', 'failed_login_delay'], '0s')
   for (const [key, value] of Object.entries(options.cluster))
     document.setIn(['clusters', 'main', key], document.createNode(value))
   if (options.cluster['sign_in'] !== undefined)
