@@ -247,7 +247,7 @@ export const FAILURES = {
     ...routing,
     reason: 'CREDENTIALS_INVALID',
     say: 'too many failed authentication attempts',
-    hint: 'Connection throttling is triggered by repeated authentication failure. Make sure the username and password are correct.',
+    hint: 'connection throttling is triggered by repeated authentication failure: make sure that user and token or password are right, and wait',
   },
   /** To a session that was let in before. */
   access_withdrawn: {
