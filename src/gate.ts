@@ -314,6 +314,7 @@ function fixed(opened: Config, next: Config): string[] {
     ['workers', opened.workers, next.workers],
     ['peers.listen', opened.peers?.listen, next.peers?.listen],
     ['state', opened.state, next.state],
+    ['limits.failed_login_delay', opened.limits.failedLoginDelayMs, next.limits.failedLoginDelayMs],
   ]
   return compared.filter(([, one, other]) => !isDeepStrictEqual(one, other)).map(([what]) => what)
 }

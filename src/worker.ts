@@ -86,8 +86,8 @@ export async function openWorker(config: Config, parts: WorkerParts): Promise<Wo
     },
     renew(next) {
       clusters.renew(next)
-      door.renew(next)
       guard.renew(next.access)
+      door.renew(next)
     },
     async close(why) {
       await door.close(why)

@@ -19,7 +19,7 @@ export function whoDecides(text: string, config: Config, nowMs: number): string[
   const cluster = clusterOf(said.get('cluster'), config)
   const facts = factsOf(said, cluster)
   const who = `user ${facts.user} from ${facts.address ?? 'a unix socket'}, database ${facts.database}, cluster ${facts.cluster}, by ${facts.method}`
-  const listed = keptOut(openAccessLists(config.access, []), facts, nowMs)
+  const listed = keptOut(openAccessLists(config.access, [], nowMs), facts, nowMs)
   if (listed !== undefined) return [`${who}: refused: ${listed}`]
   const { rules } = config.access
   if (rules === undefined) return [`${who}: allowed: there are no rules`]

@@ -73,7 +73,7 @@ export interface Entry {
 
 /**
  * The lists of the files and those that gates share, together: who is denied by one of them is denied, and
- * where both have an allowlist of a cluster each of them allows. An entry that can't be read denies nobody.
+ * where both have an allowlist of a cluster each of them allows. One whose entries have all ended is empty.
  */
 export function openAccessLists(
   files: {
@@ -81,13 +81,15 @@ export function openAccessLists(
     denylist: Numbered<Denylist> | undefined
   },
   entries: readonly Entry[],
+  nowMs: number,
 ): AccessLists {
   const allowed = new Map(files.allowlist?.list)
   for (const [cluster, of] of Map.groupBy(
     entries.filter(({ list, kind }) => list === 'allow' && kind === 'ip'),
     ({ cluster }) => cluster,
   )) {
-    const shared = openNetworks(of.flatMap(({ item }) => networkOf(item)))
+    const counting = of.filter(({ until }) => until === undefined || nowMs < until * 1000)
+    const shared = openNetworks(counting.flatMap(({ item }) => networkOf(item)))
     const before = allowed.get(cluster)
     const include = (address: string) =>
       shared.include(address) || (before?.include(address) ?? false)

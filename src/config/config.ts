@@ -206,11 +206,13 @@ function readClusters(
     const nodes = readNodes(name, section, reading)
     const believed = readTrust(name, section, reading)
     const kept = state?.cluster === name ? state : undefined
+    // Two sections may be about the same nodes.
+    const owner = state && { role: state.role }
     return {
       name,
       trust: believed.jwt,
-      rules: rules(section, kept),
-      oauthbearer: oauthbearer(section, believed, kept),
+      rules: rules(section, owner),
+      oauthbearer: oauthbearer(section, believed, owner),
       issuers: believed.issuers,
       dialect: section.kind,
       signIn: section.sign_in,

@@ -57,9 +57,10 @@ export function openThrottle({ firstMs, maxMs }: ThrottleDelays): Throttle {
         known.set(key, { delayMs: 0, untilMs: 0, passUntilMs: nowMs + PASS_MS })
         return true
       }
+      // Whoever fails beside somebody who came in makes nobody's wait longer.
+      if (before !== undefined && nowMs < before.passUntilMs) return true
       const delayMs = Math.min(before?.delayMs ? before.delayMs * 2 : firstMs, maxMs)
-      const passUntilMs = before?.passUntilMs ?? 0
-      known.set(key, { delayMs, untilMs: nowMs + delayMs, passUntilMs })
+      known.set(key, { delayMs, untilMs: nowMs + delayMs, passUntilMs: 0 })
       return true
     },
   }

@@ -16,7 +16,8 @@ const NO_PROOF: ReadonlySet<FailureCode> = new Set([
 ])
 
 /**
- * @param work - calls `proved` when the client has proven who it is, and before anything comes of that.
+ * @param work - calls `proved`, once or more often, when the client has proven who it is, and before anything
+ *   comes of that.
  * @throws Failure `too_many_failures`; what the work throws
  */
 export async function attempting<T>(
@@ -33,6 +34,7 @@ export async function attempting<T>(
   }
   try {
     return await work(async () => {
+      if (isProven) return
       await settle('proved')
       isProven = true
     })

@@ -8,7 +8,13 @@ import { openAccessLists } from '../config/access_lists.ts'
 import { Failure } from '../failure.ts'
 import { type Facts, judgeAccess, refusesAnyToken } from '../policy/access.ts'
 import { keptOut } from '../policy/lists.ts'
-import { type Revocable, type Revocations, revocationsOf, revoked } from '../policy/revocation.ts'
+import {
+  NO_REVOCATIONS,
+  type Revocable,
+  type Revocations,
+  revocationsOf,
+  revoked,
+} from '../policy/revocation.ts'
 import { demandFresh, EMPTY, type StateView } from '../state/snapshot.ts'
 
 /** A session, as it is judged again and again. */
@@ -18,8 +24,6 @@ export interface Guarded {
   facts: Facts
   /** Undefined for who came without a token. */
   principal: Revocable | undefined
-  /** What the cluster's own section revokes. */
-  revokedIds: Revocations
 }
 
 export interface Guard {
@@ -73,7 +77,6 @@ export function openGuard(parts: GuardParts): Guard {
       if (++judged % TURN === 0) await new Promise<void>((resolve) => setImmediate(resolve))
       if (mine !== round) return
       if (!live.has(guarded)) continue
-      guarded.revokedIds = parts.revokedIds(guarded.facts.cluster) ?? guarded.revokedIds
       const { why } = holding.look(guarded)
       if (why !== undefined) end(guarded, why)
     }
@@ -110,10 +113,10 @@ export function openGuard(parts: GuardParts): Guard {
 }
 
 /** What holds at the moment. */
-function openHolding({ access: first, state, now }: GuardParts) {
+function openHolding({ access: first, state, revokedIds, now }: GuardParts) {
   const put = (access: Access) => {
     const { revocations, entries } = state?.snapshot() ?? EMPTY
-    const lists = openAccessLists(access, entries)
+    const lists = openAccessLists(access, entries, now())
     return { access, lists, revocations: revocationsOf(revocations, now()) }
   }
   let held = put(first)
@@ -135,14 +138,15 @@ function openHolding({ access: first, state, now }: GuardParts) {
       return verdict?.allowed === false ? denied(facts, ruledOut(verdict.rule)) : undefined
     },
     /** Why not; or the rule that lets it in. */
-    look({ id, facts, principal, revokedIds }: Guarded): { why?: Failure; rule: string } {
+    look({ id, facts, principal }: Guarded): { why?: Failure; rule: string } {
       const { access, lists, revocations } = held
       const listed = keptOut(lists, facts, now())
       if (listed !== undefined) return { why: denied(facts, listed), rule: '' }
       const verdict = access.rules && judgeAccess(access.rules, facts)
       const rule = verdict?.rule ?? ''
       if (verdict?.allowed === false) return { why: denied(facts, ruledOut(verdict.rule)), rule }
-      const log = revoked(principal, id, revokedIds) ?? revoked(principal, id, revocations)
+      const own = revokedIds(facts.cluster) ?? NO_REVOCATIONS
+      const log = revoked(principal, id, own) ?? revoked(principal, id, revocations)
       return log === undefined ? { rule } : { why: new Failure('token_revoked', { log }), rule }
     },
   }

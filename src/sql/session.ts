@@ -230,7 +230,7 @@ async function admitByToken(
     signal,
   })
   const { principal } = grant
-  const guarded = guardedBy(login, { ...facts, issuer: principal.issuer }, principal)
+  const guarded = { id: login.id, facts: { ...facts, issuer: principal.issuer }, principal }
   report.letInBy(guard.judge(guarded))
   await proved()
   login.places.ofRole(cluster.name, grant.role)
@@ -254,17 +254,20 @@ async function admitUnjudged(
 ): Promise<Admitted> {
   const { client, report, cluster, caller, places, guard, signal } = login
   report.passing(asked.ask.user)
-  const guarded = guardedBy(login, facts, undefined)
+  const guarded = { id: login.id, facts, principal: undefined }
   report.letInBy(guard.judge(guarded))
   const passage = permitPassage(asked.ask, cluster.rules)
   const parameters = { ...asked, remoteAddress: report.remoteAddress }
-  const permit = () => cluster.withhold(passage.role, report, signal)
+  // Before the client hears that its proof was right, by whatever the exchange shows of that.
+  const permit = async () => {
+    await cluster.withhold(passage.role, report, signal)
+    await proved()
+  }
   const answers = clientsAnswers(client, isPrivate(client, caller), permit)
   const enter = async (here: AbortSignal) => {
     await report.granted(passage)
     const session = await connect({ ...passage, answers }, cluster.nodes, parameters, here)
     try {
-      await proved()
       await permit()
       // Only now is it this role's: whoever names a role could else take all of its places.
       places.ofRole(cluster.name, passage.role)
@@ -294,14 +297,6 @@ function factsOf({ ask, jwt }: Asked, { cluster, caller, client }: Login): Facts
     certificate: certificateName(client.socket),
     issuer: undefined,
   }
-}
-
-function guardedBy(
-  { id, cluster: { revokedIds } }: Login,
-  facts: Facts,
-  principal: Guarded['principal'],
-): Guarded {
-  return { id, facts, principal, revokedIds }
 }
 
 /** When the token is no longer taken; undefined for one that is good for ever. */

@@ -178,7 +178,7 @@ function openHeld({ now, elapsed }: Pick<StateParts, 'now' | 'elapsed'>) {
   const take = (next: StateSnapshot) => {
     if (isDeepStrictEqual(next, snapshot)) return
     snapshot = next
-    nextEndMs = firstEndMs(next)
+    nextEndMs = firstEndMs(next, now())
     for (const heard of listeners) heard(snapshot)
   }
   return {
@@ -210,14 +210,17 @@ function withoutEnded(snapshot: StateSnapshot, nowMs: number): StateSnapshot {
   return {
     number: snapshot.number,
     revocations: snapshot.revocations.filter((each) => counts(each, nowMs)),
-    entries: snapshot.entries.filter((each) => counts(each, nowMs)),
+    // One that has ended still says that its cluster has a list.
+    entries: snapshot.entries
+      .filter((each) => each.list === 'allow' || counts(each, nowMs))
+      .map((each) => (counts(each, nowMs) ? each : { ...each, until: 0 })),
   }
 }
 
-function firstEndMs({ revocations, entries }: StateSnapshot): number {
+function firstEndMs({ revocations, entries }: StateSnapshot, nowMs: number): number {
   let firstMs = Number.POSITIVE_INFINITY
   for (const { until = firstMs } of [...revocations, ...entries])
-    firstMs = Math.min(firstMs, until * 1000)
+    if (until * 1000 > nowMs) firstMs = Math.min(firstMs, until * 1000)
   return firstMs
 }
 

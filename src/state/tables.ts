@@ -4,6 +4,7 @@
  * Rule: all of it is read in one transaction, or nothing; what can't be understood is an error, since it may
  * be a revocation.
  */
+import { isIP } from 'node:net'
 import type { Row } from '../cluster/query.ts'
 import type { Ask } from '../cluster/visit.ts'
 import { Failure } from '../failure.ts'
@@ -99,7 +100,8 @@ export async function readAll(ask: Ask, nowMs: number): Promise<StateSnapshot> {
   const [change] = await ask(`SELECT number FROM ${SCHEMA}.changes`)
   const notOver = `(until IS NULL OR until > ${Math.floor(nowMs / 1000)})`
   const revocations = await readTable(ask, 'revocations', notOver)
-  const entries = await readTable(ask, 'access_entries', notOver)
+  // A cluster whose allowlist has ended lets in nobody, and not everybody.
+  const entries = await readTable(ask, 'access_entries', `(list = 'allow' OR ${notOver})`)
   await ask('COMMIT')
   return {
     number: change?.['number'] ?? '',
@@ -151,15 +153,26 @@ function entryOf(row: Row): AccessEntry {
     throw unusable(
       `an entry of the kind ${JSON.stringify(kind)} in the list ${JSON.stringify(list)}`,
     )
+  const item = row['item'] ?? ''
+  if (kind === 'ip' && !isNetwork(item))
+    throw unusable(
+      `an entry for ${JSON.stringify(item)}, which is neither an address nor a network`,
+    )
   return {
     list,
     kind,
     cluster: row['cluster'] ?? '',
-    item: row['item'] ?? '',
+    item,
     until: seconds(row['until']),
     why: row['why'] ?? '',
     sequence: Number(row['sequence'] ?? 0),
   }
+}
+
+function isNetwork(item: string): boolean {
+  const [, address = '', bits] = /^([^/%]+)(?:\/(\d{1,3}))?$/.exec(item) ?? []
+  const version = isIP(address)
+  return version !== 0 && Number(bits ?? 0) <= (version === 4 ? 32 : 128)
 }
 
 function seconds(text: string | null | undefined): number | undefined {

@@ -1,7 +1,7 @@
 /** The files of access lists, and whom they keep out. */
 import { describe, expect, it } from 'vitest'
 import { parse } from 'yaml'
-import { readAllowlist, readDenylist } from '../../src/config/access_lists.ts'
+import { openAccessLists, readAllowlist, readDenylist } from '../../src/config/access_lists.ts'
 import { type AccessLists, keptOut } from '../../src/policy/lists.ts'
 
 const ALLOW = `
@@ -113,6 +113,38 @@ describe('whom the lists keep out', () => {
       const only = { allowed: new Map(), denied: read.value.list }
       expect(keptOut(only, { address: '10.6.6.6', cluster: 'main' }, IN_2026)).toContain('denied')
     }
+  })
+})
+
+describe('lists that gates share', () => {
+  const entry = (more: object) => ({
+    list: 'allow' as const,
+    cluster: 'main',
+    item: '10.0.0.0/8',
+    kind: 'ip' as const,
+    until: undefined,
+    why: '',
+    ...more,
+  })
+  const FILES = { allowlist: undefined, denylist: undefined }
+  const out = (entries: ReturnType<typeof entry>[], address: string, cluster = 'main') =>
+    keptOut(openAccessLists(FILES, entries, IN_2026), { address, cluster }, IN_2026) !== undefined
+
+  it('let in whom they name, and where all that they name has ended, nobody', () => {
+    expect(out([entry({})], '10.1.1.1')).toBe(false)
+    expect(out([entry({})], '192.0.2.1')).toBe(true)
+    expect(out([entry({})], '192.0.2.1', 'other')).toBe(false)
+    expect(out([entry({ until: 1 })], '10.1.1.1')).toBe(true)
+    expect(out([], '10.1.1.1')).toBe(false)
+  })
+
+  it('add to those of the files', () => {
+    const read = readAllowlist(parse(ALLOW))
+    const allowlist = read.ok ? read.value : undefined
+    const lists = openAccessLists({ ...FILES, allowlist }, [entry({ item: '192.0.2.9' })], IN_2026)
+    const why = (address: string) => keptOut(lists, { address, cluster: 'main' }, IN_2026)
+    expect(['10.1.1.1', '192.0.2.9'].map(why)).toEqual([undefined, undefined])
+    expect(why('192.0.2.8')).toContain('not allowed')
   })
 })
 

@@ -73,9 +73,10 @@ describe('who came in', () => {
     expect(settle(carl, 5, 'proved', 10)).toBe(true)
   })
 
-  it('is again like others when the hour is over', () => {
+  it('is again like others when the hour is over, whoever failed meanwhile', () => {
     const { settle, fail } = open()
     settle(carl, 0, 'proved', 0)
+    for (let i = 0; i < 20; i++) settle(carl, 10, 'failed', 10)
     expect(fail(H)).toBe(S)
   })
 
