@@ -1,14 +1,16 @@
 /**
  * `postern check --as user=…,address=…`: which rule of `access`, or which list, would decide about somebody.
  * The gate's own functions are asked. Rule: what isn't said of a client is taken as the gate would find it:
- * its own name's database, a unix socket, the only cluster, and each issuer in turn.
+ * the database of such a startup packet, a unix socket, the only cluster, and each issuer in turn.
  */
-
+import { isIP } from 'node:net'
 import { openAccessLists } from '../config/access_lists.ts'
 import type { ClusterConfig, Config } from '../config/config.ts'
 import { Failure } from '../failure.ts'
+import { normalizeUsername } from '../identity/username.ts'
 import { type Facts, judgeAccess, type Method, refusesAnyToken } from '../policy/access.ts'
 import { keptOut } from '../policy/lists.ts'
+import { defaultDatabase } from '../policy/names.ts'
 
 const KEYS = ['user', 'address', 'database', 'cluster', 'issuer', 'method', 'certificate'] as const
 const METHODS: readonly string[] = ['jwt', 'oauthbearer', 'passthrough'] satisfies Method[]
@@ -19,21 +21,27 @@ export function whoDecides(text: string, config: Config, nowMs: number): string[
   const cluster = clusterOf(said.get('cluster'), config)
   const facts = factsOf(said, cluster)
   const who = `user ${facts.user} from ${facts.address ?? 'a unix socket'}, database ${facts.database}, cluster ${facts.cluster}, by ${facts.method}`
+  const lines = verdicts(facts, cluster, config, nowMs).map((each) => `${who}${each}`)
+  const shared = 'the lists that gates share are not looked at here'
+  return config.state === undefined ? lines : [...lines, shared]
+}
+
+function verdicts(facts: Facts, cluster: ClusterConfig, config: Config, nowMs: number): string[] {
   const listed = keptOut(openAccessLists(config.access, [], nowMs), facts, nowMs)
-  if (listed !== undefined) return [`${who}: refused: ${listed}`]
+  if (listed !== undefined) return [`: refused: ${listed}`]
   const { rules } = config.access
-  if (rules === undefined) return [`${who}: allowed: there are no rules`]
+  if (rules === undefined) return [': allowed: there are no rules']
   const refused = facts.method === 'passthrough' ? undefined : refusesAnyToken(rules, facts)
   if (facts.issuer === undefined && refused !== undefined)
-    return [`${who}: refused before it is asked for a token: ${named(refused.rule)}`]
+    return [`: refused before it is asked for a token: ${named(refused.rule)}`]
   const issuers =
     facts.issuer !== undefined || facts.method === 'passthrough'
       ? [facts.issuer]
-      : [...cluster.trust.issuers]
+      : [...((facts.method === 'oauthbearer' ? cluster.oauthbearer : cluster)?.trust.issuers ?? [])]
   return issuers.map((issuer) => {
     const { allowed, rule } = judgeAccess(rules, { ...facts, issuer })
     const whose = issuer === undefined ? '' : `, with a token of ${issuer}`
-    return `${who}${whose}: ${allowed ? 'allowed' : 'refused'}: ${named(rule)}`
+    return `${whose}: ${allowed ? 'allowed' : 'refused'}: ${named(rule)}`
   })
 }
 
@@ -55,6 +63,9 @@ function read(text: string): Map<string, string> {
   const method = said.get('method')
   if (method !== undefined && !METHODS.includes(method))
     throw usage(`a method is one of ${METHODS.join(', ')}`)
+  const address = said.get('address')
+  if (address !== undefined && isIP(address) === 0)
+    throw usage(`${JSON.stringify(address)} is no IP address; leave it out for a unix socket`)
   return said
 }
 
@@ -70,12 +81,13 @@ function clusterOf(name: string | undefined, { clusters }: Config): ClusterConfi
 }
 
 function factsOf(said: ReadonlyMap<string, string>, cluster: ClusterConfig): Facts {
-  const user = said.get('user') ?? ''
+  const name = said.get('user') ?? ''
+  const user = cluster.dialect === 'cockroachdb' ? normalizeUsername(name) : name
   return {
     address: said.get('address'),
     user,
     foldCase: cluster.dialect === 'cockroachdb',
-    database: said.get('database') ?? user,
+    database: said.get('database') ?? defaultDatabase(user, cluster.dialect),
     cluster: cluster.name,
     method: (said.get('method') as Method | undefined) ?? 'jwt',
     certificate: said.get('certificate'),

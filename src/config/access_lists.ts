@@ -36,7 +36,7 @@ const denylist = z.strictObject({
       z.strictObject({
         entity,
         expiration: expiration.transform((at) => new Date(at).getTime()).optional(),
-        reason: z.string().default('no reason given'),
+        reason: z.string().default(NO_REASON),
       }),
     )
     .default([]),

@@ -8,14 +8,13 @@ import type { SignIn } from '../cluster/node.ts'
 import { Failure } from '../failure.ts'
 import { normalizeUsername } from '../identity/username.ts'
 import type { Ask } from '../policy/decide.ts'
-import { isTooLong } from '../policy/names.ts'
+import { defaultDatabase, isTooLong } from '../policy/names.ts'
 import { type Dialect, readOptions } from '../wire/options.ts'
 import { printable } from '../wire/options_cockroachdb.ts'
 import type { Startup } from '../wire/startup.ts'
 
 const JWT_SWITCH = '--crdb:jwt_auth_enabled=true'
 const REVIVAL_TOKEN = 'crdb:session_revival_token_base64'
-const COCKROACHDB_DATABASE = 'defaultdb'
 const SET_BY_THE_GATE = new Set(['user', 'database', 'options', 'replication'])
 
 /** A cluster, as far as its clients have to know how it is spoken to. */
@@ -63,10 +62,10 @@ export function readAsk(startup: Startup, { dialect, signIn, nonJwtLogins }: Ask
 function names({ user, database }: Startup, dialect: Dialect): { user: string; database: string } {
   if (isTooLong(user)) throw tooLong('user')
   if (dialect === 'cockroachdb')
-    return { user: normalizeUsername(user), database: database ?? COCKROACHDB_DATABASE }
+    return { user: normalizeUsername(user), database: database ?? defaultDatabase(user, dialect) }
   // To PostgreSQL `Alice` and `alice` are two roles.
   if (isTooLong(database ?? '')) throw tooLong('database')
-  return { user, database: database ?? user }
+  return { user, database: database ?? defaultDatabase(user, dialect) }
 }
 
 function tooLong(what: string): Failure {

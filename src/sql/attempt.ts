@@ -15,6 +15,14 @@ const NO_PROOF: ReadonlySet<FailureCode> = new Set([
   'provisioning_failed',
 ])
 
+/** How the work tells what became of the proof. */
+export interface Proof {
+  /** The client gave one: from here on a refusal is its own. */
+  given(): void
+  /** It is good. @throws Failure `too_many_failures` where it doesn't count */
+  proved(): Promise<void>
+}
+
 /**
  * @param work - calls `proved`, once or more often, when the client has proven who it is, and before anything
  *   comes of that.
@@ -23,23 +31,29 @@ const NO_PROOF: ReadonlySet<FailureCode> = new Set([
 export async function attempting<T>(
   who: Attempting,
   primary: Pick<Primary, 'mayTry' | 'settle'>,
-  work: (proved: () => Promise<void>) => Promise<T>,
+  work: (proof: Proof) => Promise<T>,
 ): Promise<T> {
   const { waitMs, beganMs } = await primary.mayTry(who)
   if (waitMs > 0) throw throttled(`for ${Math.ceil(waitMs / 1000)} s more`)
+  let isGiven = false
   let isProven = false
   const settle = async (outcome: 'failed' | 'proved') => {
     if (!(await primary.settle(who, beganMs, outcome)))
       throw throttled('another attempt failed meanwhile')
   }
   try {
-    return await work(async () => {
-      if (isProven) return
-      await settle('proved')
-      isProven = true
+    return await work({
+      given() {
+        isGiven = true
+      },
+      async proved() {
+        if (isProven) return
+        await settle('proved')
+        isProven = true
+      },
     })
   } catch (thrown) {
-    if (!isProven && isWrongProof(thrown)) await settle('failed')
+    if (isGiven && !isProven && isWrongProof(thrown)) await settle('failed')
     throw thrown
   }
 }

@@ -22,7 +22,7 @@ import type { Dialect } from '../wire/options.ts'
 import { AUTHENTICATION_OK, backendKeyData, errorResponse } from '../wire/server_messages.ts'
 import type { Startup } from '../wire/startup.ts'
 import { type Asked, type NonJwtLogins, readAsk } from './ask.ts'
-import { attempting } from './attempt.ts'
+import { attempting, type Proof } from './attempt.ts'
 import { addressOf, type CancelKeys, type CancelTarget } from './cancel_keys.ts'
 import type { Cancelling } from './cancelling.ts'
 import { certificateName } from './client_tls.ts'
@@ -208,10 +208,10 @@ async function admit(startup: Startup, login: Login): Promise<Admitted> {
   const facts = factsOf(asked, login)
   guard.arrive(facts)
   const who = { cluster: cluster.name, user: facts.user, address: holder(facts.address ?? '') }
-  return await attempting(who, login.primary, async (proved) =>
+  return await attempting(who, login.primary, async (proof) =>
     facts.method === 'passthrough'
-      ? await admitUnjudged(asked, facts, login, proved)
-      : await admitByToken(asked, facts, login, proved),
+      ? await admitUnjudged(asked, facts, login, proof)
+      : await admitByToken(asked, facts, login, proof),
   )
 }
 
@@ -220,9 +220,11 @@ async function admitByToken(
   asked: Asked,
   facts: Facts,
   login: Login,
-  proved: () => Promise<void>,
+  proof: Proof,
 ): Promise<Admitted> {
   const { client, report, cluster, guard, signal } = login
+  // It asks as well as judges: what it refuses before it was given a token has reasons of its own.
+  proof.given()
   const { grant, token } = await identify(client, asked, report, {
     cluster,
     isPrivate: isPrivate(client, login.caller),
@@ -232,7 +234,7 @@ async function admitByToken(
   const { principal } = grant
   const guarded = { id: login.id, facts: { ...facts, issuer: principal.issuer }, principal }
   report.letInBy(guard.judge(guarded))
-  await proved()
+  await proof.proved()
   login.places.ofRole(cluster.name, grant.role)
   await cluster.enrol(grant, token, report, signal)
   await report.granted(grant)
@@ -250,7 +252,7 @@ async function admitUnjudged(
   asked: Asked,
   facts: Facts,
   login: Login,
-  proved: () => Promise<void>,
+  proof: Proof,
 ): Promise<Admitted> {
   const { client, report, cluster, caller, places, guard, signal } = login
   report.passing(asked.ask.user)
@@ -261,7 +263,7 @@ async function admitUnjudged(
   // Before the client hears that its proof was right, by whatever the exchange shows of that.
   const permit = async () => {
     await cluster.withhold(passage.role, report, signal)
-    await proved()
+    await proof.proved()
   }
   const answers = clientsAnswers(client, isPrivate(client, caller), permit)
   const enter = async (here: AbortSignal) => {
@@ -280,7 +282,13 @@ async function admitUnjudged(
   }
   const address = caller.peer?.address ?? ''
   const wait = (here: AbortSignal) => cluster.passages.take(address, here, () => enter(here))
-  return await whileHere(client, signal, wait, () => !answers.asked)
+  try {
+    return await whileHere(client, signal, wait, () => !answers.asked)
+  } catch (thrown) {
+    // A node that refused the role before it asked for anything was given nothing.
+    if (answers.asked) proof.given()
+    throw thrown
+  }
 }
 
 function factsOf({ ask, jwt }: Asked, { cluster, caller, client }: Login): Facts {

@@ -273,6 +273,14 @@ access:
     expect(await check(yaml, '--as', as)).toEqual({ code: 0, stdout: `${said}\n`, stderr: '' })
   })
 
+  it('spells names as the cluster does', async () => {
+    const yaml = QUIET.replace('kind: postgresql', 'kind: cockroachdb')
+    const rules = 'access: [{user: carl, action: allow}]\n'
+    const { stdout } = await check(`${yaml}${rules}`, '--as', 'user=CARL')
+    expect(stdout).toContain('user carl from a unix socket, database defaultdb, cluster main')
+    expect(stdout).toContain(': allowed: access[0]')
+  })
+
   it('tells that there are no rules, and what is wrong with the question', async () => {
     expect((await check(QUIET, '--as', 'user=carl')).stdout).toContain(
       'allowed: there are no rules',
@@ -280,6 +288,7 @@ access:
     for (const as of [
       'carl',
       'address=10.0.0.1',
+      'user=carl,address=here',
       'user=carl,method=trust',
       'user=carl,cluster=x',
     ]) {
