@@ -15,12 +15,15 @@ import { openOps } from './ops/ops.ts'
 import type { ToPrimary, ToWorker } from './peers/messages.ts'
 import type { Primary } from './peers/primary.ts'
 import type { Link } from './peers/processes.ts'
-import { openThrottle } from './policy/throttle.ts'
+import { openStateAnswers } from './peers/state_answers.ts'
+import { openThrottles } from './policy/throttle.ts'
 import { bindSockets } from './sql/bound_sockets.ts'
 import { boundByAddress } from './sql/cancelling.ts'
 import { sockets } from './sql/door.ts'
 import type { Bind } from './sql/listener.ts'
+import { staleness } from './state/snapshot.ts'
 import { openState, type State } from './state/state.ts'
+import { tellStrays } from './state/strays.ts'
 import { type DestinationStream, type Logger, openAudit, openLog } from './telemetry/log.ts'
 import { type Metrics, openMetrics } from './telemetry/metrics.ts'
 import { openWorker } from './worker.ts'
@@ -30,6 +33,8 @@ export interface Surroundings {
   version: string
   /** Milliseconds since the epoch. */
   now(): number
+  /** Milliseconds on a clock that is never set; this process's own, unless told. */
+  elapsed?: (() => number) | undefined
   /** Calls back when one of the files has changed, until it is told to stop. */
   watch(files: readonly string[], changed: () => void): () => void
   logTo: DestinationStream
@@ -78,7 +83,7 @@ export async function openGate(config: Config, surroundings: Surroundings): Prom
   })
   const watched = watchIssuers(() => primary.config().clusters.flatMap(keyIssuers), metrics, log)
   let closing = false
-  notReady = () => (closing ? 'closing' : workers.isOpen() ? undefined : 'no worker is open')
+  notReady = () => (closing ? 'closing' : whyNotReady(workers, state))
   const { addresses } = workers
   const { version } = surroundings
   const about = { version, listening: addresses, ops: ops?.port, peers, clusters: names(config) }
@@ -136,21 +141,32 @@ export async function openGate(config: Config, surroundings: Surroundings): Prom
   }
 }
 
+/** Nobody is let in. */
+function whyNotReady(workers: Workers, state: State | undefined): string | undefined {
+  if (!workers.isOpen()) return 'no worker is open'
+  return state && staleness(state)
+}
+
 /** What there is one of, however many workers there are. */
-function openPrimary(config: Config, { logTo, auditTo, now, version }: Surroundings) {
+function openPrimary(config: Config, { logTo, auditTo, now, elapsed, version }: Surroundings) {
   const metrics = openMetrics(version)
+  const clock = elapsed ?? (() => performance.now())
+  const log = openLog(logTo, config.log.level, now)
   let current = config
+  warnOfLists(config, log)
   return {
-    log: openLog(logTo, config.log.level, now),
+    log,
     metrics,
     count: (metric: Parameters<Metrics['count']>[0]) => metrics.count(metric),
-    attempts: openAttempts(config.limits.failedLoginDelayMs, now),
+    elapsed: clock,
+    attempts: openAttempts(config.limits.failedLoginDelayMs, clock, metrics),
     /** @param worker - the number of whose line it is */
     audit: openAudit(auditTo, now),
     broken: Promise.withResolvers<Failure>(),
     config: () => current,
     renew(next: Config): Config {
       current = next
+      warnOfLists(next, log)
       return next
     },
   }
@@ -184,14 +200,17 @@ async function openWithPeers(config: Config, primary: PrimaryParts, surroundings
 /** @throws Failure `state_unusable` */
 async function openShared(
   { state, clusters }: Config,
-  { log, config: current }: PrimaryParts,
+  { log, metrics, config: current, elapsed }: PrimaryParts,
   now: () => number,
 ): Promise<State | undefined> {
   if (state === undefined) return undefined
   const keeping = (all: Config['clusters']) => all.find(({ name }) => name === state.cluster)
   // The file may name another one by now; this one stays until the gate is started again.
   const nodes = () => (keeping(current().clusters) ?? keeping(clusters))?.nodes ?? clusters[0].nodes
-  return await openState(state, { nodes, log, now, elapsed: () => performance.now() })
+  const opened = await openState(state, { nodes, log, now, elapsed })
+  metrics.watchState(opened)
+  tellStrays(opened, () => names(current()), log)
+  return opened
 }
 
 async function openAll(
@@ -225,16 +244,21 @@ async function openAll(
 }
 
 /** The throttle of failed logins, one for all workers. */
-function openAttempts(firstMs: number, now: () => number): Pick<Primary, 'mayTry' | 'settle'> {
+function openAttempts(
+  firstMs: number,
+  elapsed: () => number,
+  metrics: Metrics,
+): Pick<Primary, 'mayTry' | 'settle'> {
   if (firstMs === 0)
     return { mayTry: async () => ({ waitMs: 0, beganMs: 0 }), settle: async () => true }
-  const throttle = openThrottle({ firstMs, maxMs: Math.max(firstMs, FAILED_LOGIN_DELAY_MS_MAX) })
+  const throttle = openThrottles({ firstMs, maxMs: Math.max(firstMs, FAILED_LOGIN_DELAY_MS_MAX) })
+  metrics.watchThrottle(throttle.remembered)
   return {
     async mayTry(who) {
-      const beganMs = now()
+      const beganMs = elapsed()
       return { waitMs: throttle.waitMs(who, beganMs), beganMs }
     },
-    settle: async (who, beganMs, outcome) => throttle.settle(who, beganMs, outcome, now()),
+    settle: async (who, beganMs, outcome) => throttle.settle(who, beganMs, outcome, elapsed()),
   }
 }
 
@@ -248,7 +272,7 @@ export function processesOf({ workers }: Config, processors: number): number {
 /** Workers in processes of their own. */
 async function openElsewhere(
   config: Config,
-  { log, audit, count, broken, gates, state, attempts, config: current }: WithGates,
+  { log, audit, count, broken, gates, state, attempts, elapsed, config: current }: WithGates,
   { logTo }: Surroundings,
   processes: Pick<WorkersParts, 'count' | 'start'>,
 ): Promise<Workers> {
@@ -264,10 +288,10 @@ async function openElsewhere(
     metric: count,
     cancel: gates.cancel,
     attempts,
-    state,
+    state: state && openStateAnswers(state),
     logLine: (line) => void logTo.write(line),
     log,
-    elapsed: () => performance.now(),
+    elapsed,
     failed: broken.resolve,
   })
 }
@@ -299,6 +323,10 @@ async function openHere(
     isOpen: () => true,
     replace: async () => 'there are no worker processes: workers is 1',
   }
+}
+
+function warnOfLists({ access }: Config, log: Logger): void {
+  for (const { what } of access.strays) log.warn(what)
 }
 
 function names({ clusters }: Config): string[] {

@@ -61,6 +61,8 @@ export async function openWorker(config: Config, parts: WorkerParts): Promise<Wo
     state: parts.state,
     revokedIds: (cluster) => clusters.open().get(cluster)?.revokedIds,
     now,
+    elapsed: () => performance.now(),
+    count: primary.count,
   })
   const { listeners, limits } = config
   const door = await openDoor({

@@ -8,7 +8,7 @@ import { asFailure, Failure } from './failure.ts'
 import type { ToPrimary, ToWorker } from './peers/messages.ts'
 import { type Channel, inheritedSocket } from './peers/processes.ts'
 import { openRemotePrimary, type RemotePrimary } from './peers/remote_primary.ts'
-import { openRemoteState, type RemoteState, type StateMessage } from './state/remote_state.ts'
+import { openRemoteState, type RemoteState } from './state/remote_state.ts'
 import { openLog } from './telemetry/log.ts'
 import { openWorker, type Worker } from './worker.ts'
 
@@ -20,15 +20,18 @@ export async function work(link: Channel<ToPrimary, ToWorker>, now: () => number
   const begun = Promise.withResolvers<Begin>()
   const ended = Promise.withResolvers<void>()
   const others = { connections: 0 }
-  // Messages come in one read with the first one: what is told while the worker opens waits here.
   let state: RemoteState | undefined
-  const running = begun.promise.then((begin) => open(begin, primary, { others, state, now }))
+  const running = begun.promise.then(async (begin) => {
+    // Who comes first is not to be refused for what was never asked.
+    await state?.look()
+    return await open(begin, primary, { others, state, now })
+  })
   running.catch(() => undefined)
   link.onMessage((message) => {
     if (message.kind === 'begin') {
-      state = message.state && openRemoteState(message.state, () => performance.now())
+      state = message.state && openShared(message.state.maxAgeMs, primary)
       begun.resolve(message)
-    } else if (message.kind === 'guard' || message.kind === 'state_fresh') state?.take(message)
+    } else if (message.kind === 'state_changed') void state?.look()
     else if (message.kind === 'answer') primary.answered(message.id, message.answer)
     else if (message.kind === 'ping') link.send({ kind: 'pong' })
     else if (message.kind === 'elsewhere') others.connections = message.connections
@@ -44,6 +47,10 @@ export async function work(link: Channel<ToPrimary, ToWorker>, now: () => number
   }
   primary.flush()
   link.close()
+}
+
+function openShared(maxAgeMs: number, { state: ask }: RemotePrimary): RemoteState {
+  return openRemoteState({ maxAgeMs, ask, elapsed: () => performance.now() })
 }
 
 interface Running {
@@ -112,7 +119,7 @@ async function open(
 }
 
 function obey(
-  message: Exclude<ToWorker, Begin | StateMessage>,
+  message: Exclude<ToWorker, Begin>,
   { worker, renew }: Running,
   link: Channel<ToPrimary, ToWorker>,
   end: () => void,

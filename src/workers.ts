@@ -13,9 +13,8 @@ import type { Address, Answer, Metric, Question, ToPrimary, ToWorker } from './p
 import type { Primary } from './peers/primary.ts'
 import type { Link } from './peers/processes.ts'
 import { startRounds, type Visited } from './peers/rounds.ts'
-import { startStateRounds } from './peers/state_rounds.ts'
+import type { StateAnswers } from './peers/state_answers.ts'
 import { workerOf } from './sql/cancel_keys.ts'
-import type { StateView } from './state/snapshot.ts'
 import type { AuditEvent } from './telemetry/events.ts'
 import type { Logger } from './telemetry/log.ts'
 import { openUnended } from './telemetry/unended.ts'
@@ -35,7 +34,7 @@ export interface WorkersParts {
   /** Of all workers. */
   attempts: Pick<Primary, 'mayTry' | 'settle'>
   /** What gates share, where they do. */
-  state?: StateView | undefined
+  state?: StateAnswers | undefined
   /** Takes a line of a worker's log as it is. */
   logLine(line: string): void
   log: Logger
@@ -92,10 +91,8 @@ const GONE_MS = CLOSE_MS + 2_000
 /** @throws Failure `workers_failed` */
 export async function openWorkers(parts: WorkersParts): Promise<Workers> {
   const { members, start, startUnlessClosing, close: stopStarting } = openMembers(parts)
-  const stops = [
-    startRounds(members, parts.log),
-    ...(parts.state === undefined ? [] : [startStateRounds(members, parts.state)]),
-  ]
+  const stopRounds = startRounds(members, parts.log)
+  parts.state?.tell(members)
   /** One after the other. */
   let replaced: Promise<unknown> = Promise.resolve()
   const all = (message: ToWorker) => {
@@ -103,7 +100,7 @@ export async function openWorkers(parts: WorkersParts): Promise<Workers> {
   }
   const close = async (_why?: Failure, hurried?: Promise<void>) => {
     stopStarting()
-    for (const stop of stops) stop()
+    stopRounds()
     for (const member of members) member.isLeaving = true
     all({ kind: 'close' })
     const killAll = () => {
@@ -335,11 +332,14 @@ async function askOwner(
   return await owner.cancels.ask(key, from)
 }
 
+/** It was told of none. */
+const NO_STATE: Answer = { kind: 'failed', code: 'internal_error', log: 'no state is shared' }
+
 async function answer(
   member: Member,
   asked: Question,
   members: ReadonlySet<Member>,
-  { audit, issuer, elapsed, cancel, attempts }: WorkersParts,
+  { audit, issuer, elapsed, cancel, attempts, state }: WorkersParts,
 ): Promise<Answer> {
   const { number, unended } = member
   try {
@@ -355,6 +355,7 @@ async function answer(
         kind: 'settled',
         counts: await attempts.settle(asked.who, asked.beganMs, asked.outcome),
       }
+    if (asked.kind === 'state') return state?.answer(asked.known) ?? NO_STATE
     if (asked.kind === 'audit') {
       if (asked.event.EventType === 'client_session_end') unended.line(asked.event, elapsed())
       audit(number, asked.event)

@@ -90,3 +90,19 @@ it('says why it cannot open, and ends', async () => {
     problem: expect.stringContaining('"clusters" is required'),
   })
 })
+
+it('asks for what gates share before it opens, so that it refuses nobody for not knowing', async () => {
+  const { source, heard, gone } = await begun()
+  link.send({ kind: 'begin', number: 1, workers: 2, source, state: { maxAgeMs: 60_000 } })
+  const question = () => heard.find((each) => each.kind === 'ask')
+  await expect
+    .poll(question, { interval: 5, timeout: 10_000 })
+    .toMatchObject({ ask: { kind: 'state', known: 0 } })
+  expect(kinds(heard)).toEqual(['ask'])
+  const snapshot = { number: '1', revocations: [], entries: [] }
+  const answer = { kind: 'state', number: 1, ageMs: 0, snapshot } as const
+  link.send({ kind: 'answer', id: question()?.id ?? 0, answer })
+  link.send({ kind: 'retire' })
+  expect(await gone).toBe('exit code 0')
+  expect(kinds(heard).slice(0, 2)).toEqual(['ask', 'open'])
+})

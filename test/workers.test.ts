@@ -7,6 +7,8 @@ import type { Source } from '../src/config/source.ts'
 import { Failure } from '../src/failure.ts'
 import type { Metric, ToPrimary, ToWorker } from '../src/peers/messages.ts'
 import type { Link } from '../src/peers/processes.ts'
+import { openStateAnswers, type StateAnswers } from '../src/peers/state_answers.ts'
+import { EMPTY } from '../src/state/snapshot.ts'
 import type { AuditEvent } from '../src/telemetry/events.ts'
 import { openLog } from '../src/telemetry/log.ts'
 import { openWorkers } from '../src/workers.ts'
@@ -49,7 +51,13 @@ class Puppet implements Link<ToWorker, ToPrimary> {
   open = () => this.say({ kind: 'open', addresses: ADDRESSES })
 }
 
-function primary({ start, count = 2 }: { start?: (at: number) => Puppet; count?: number } = {}) {
+interface How {
+  start?: (at: number) => Puppet
+  count?: number
+  state?: StateAnswers
+}
+
+function primary({ start, count = 2, state }: How = {}) {
   const puppets: Puppet[] = []
   const lines: string[] = []
   const failures: Failure[] = []
@@ -70,6 +78,7 @@ function primary({ start, count = 2 }: { start?: (at: number) => Puppet; count?:
     metric: (metric) => void metrics.push(metric),
     cancel: async () => undefined,
     attempts: { mayTry: async () => ({ waitMs: 0, beganMs: 0 }), settle: async () => true },
+    state,
     logLine: () => undefined,
     log: openLog({ write: (line) => void lines.push(JSON.parse(line).msg) }, 'debug', () => 0),
     elapsed: () => performance.now(),
@@ -80,7 +89,7 @@ function primary({ start, count = 2 }: { start?: (at: number) => Puppet; count?:
   return { opening, puppets, lines, failures, metrics, audit, current }
 }
 
-async function opened(how: Parameters<typeof primary>[0] = {}) {
+async function opened(how: How = {}) {
   const all = primary(how)
   for (const puppet of all.puppets) puppet.open()
   return { ...all, workers: await all.opening }
@@ -318,4 +327,44 @@ it('one that starts later is told by what the sockets were bound', async () => {
   puppets[1]?.open()
   await replaced
   expect(puppets[0]?.told.at(-1)).toEqual({ kind: 'retire' })
+})
+
+describe('what gates share', () => {
+  const ask = { kind: 'ask', id: 7, ask: { kind: 'state', known: 0 } } as const
+
+  it('is told to the workers when it changes, and said to whoever asks', async () => {
+    let change: () => void = () => undefined
+    const snapshot = { ...EMPTY, number: '1' }
+    const state = openStateAnswers({
+      maxAgeMs: 60_000,
+      snapshot: () => snapshot,
+      ageMs: () => 5,
+      changed(heard) {
+        const before = change
+        change = () => {
+          before()
+          heard(snapshot)
+        }
+      },
+    })
+    const { puppets } = await opened({ state })
+    expect(puppets[0]?.told).toMatchObject([{ kind: 'begin', state: { maxAgeMs: 60_000 } }])
+    change()
+    for (const { told } of puppets) expect(told.at(-1)).toEqual({ kind: 'state_changed' })
+    puppets[1]?.say(ask)
+    puppets[1]?.say({ ...ask, id: 8, ask: { ...ask.ask, known: 2 } })
+    await vi.advanceTimersByTimeAsync(0)
+    const answer = { kind: 'state', number: 2, ageMs: 5 }
+    expect(puppets[1]?.told.slice(-2)).toEqual([
+      { kind: 'answer', id: 7, answer: { ...answer, snapshot } },
+      { kind: 'answer', id: 8, answer: { ...answer, snapshot: undefined } },
+    ])
+  })
+
+  it('is nothing where nothing is', async () => {
+    const { puppets } = await opened()
+    puppets[0]?.say(ask)
+    await vi.advanceTimersByTimeAsync(0)
+    expect(puppets[0]?.told.at(-1)).toMatchObject({ answer: { kind: 'failed' } })
+  })
 })

@@ -4,7 +4,6 @@
  * the database of such a startup packet, a unix socket, the only cluster, and each issuer in turn.
  */
 import { isIP } from 'node:net'
-import { openAccessLists } from '../config/access_lists.ts'
 import type { ClusterConfig, Config } from '../config/config.ts'
 import { Failure } from '../failure.ts'
 import { normalizeUsername } from '../identity/username.ts'
@@ -20,6 +19,7 @@ export function whoDecides(text: string, config: Config, nowMs: number): string[
   const said = read(text)
   const cluster = clusterOf(said.get('cluster'), config)
   const facts = factsOf(said, cluster)
+  demandWay(facts, cluster)
   const who = `user ${facts.user} from ${facts.address ?? 'a unix socket'}, database ${facts.database}, cluster ${facts.cluster}, by ${facts.method}`
   const lines = verdicts(facts, cluster, config, nowMs).map((each) => `${who}${each}`)
   const shared = 'the lists that gates share are not looked at here'
@@ -27,7 +27,7 @@ export function whoDecides(text: string, config: Config, nowMs: number): string[
 }
 
 function verdicts(facts: Facts, cluster: ClusterConfig, config: Config, nowMs: number): string[] {
-  const listed = keptOut(openAccessLists(config.access, [], nowMs), facts, nowMs)
+  const listed = keptOut([config.access.lists], facts, nowMs)
   if (listed !== undefined) return [`: refused: ${listed}`]
   const { rules } = config.access
   if (rules === undefined) return [': allowed: there are no rules']
@@ -93,6 +93,18 @@ function factsOf(said: ReadonlyMap<string, string>, cluster: ClusterConfig): Fac
     certificate: said.get('certificate'),
     issuer: said.get('issuer'),
   }
+}
+
+/** Nobody would come that way: no answer would be one. */
+function demandWay({ method, issuer }: Facts, cluster: ClusterConfig): void {
+  if (method === 'passthrough' && issuer !== undefined)
+    throw usage('who comes by passthrough has no token, and so no issuer')
+  const offered: Record<Method, boolean> = {
+    jwt: true,
+    oauthbearer: cluster.oauthbearer !== undefined,
+    passthrough: cluster.nonJwtLogins === 'passthrough',
+  }
+  if (!offered[method]) throw usage(`the cluster ${cluster.name} does not offer ${method}`)
 }
 
 function usage(problem: string): Failure {

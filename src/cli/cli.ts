@@ -2,6 +2,7 @@
 import { isIP } from 'node:net'
 import { Command, CommanderError, InvalidArgumentError } from 'commander'
 import { FAILURES } from '../failure.ts'
+import { type AccessOptions, listAccess, putIntoList, takeFromList } from './access.ts'
 import { type CaOptions, caInit, caRotate, caShow } from './ca.ts'
 import { type CheckOptions, check } from './check.ts'
 import { clusterDoctor, clusterSetup, type DoctorOptions, type SetupOptions } from './cluster.ts'
@@ -54,6 +55,7 @@ function commands(world: World): Command {
   addCa(program, world)
   addCluster(program, world)
   addRevoke(program, world)
+  addAccess(program, world)
   program
     .command('version')
     .description('print the version')
@@ -236,6 +238,56 @@ Examples:
   $ postern revoke all --before 2026-01-31T12:00:00Z --config postern.yaml
   $ postern revoke list --config postern.yaml
   $ postern revoke lift subject https://issuer.example.com maxroach --config postern.yaml`
+
+function addAccess(program: Command, world: World): void {
+  const access = program
+    .command('access')
+    .description('entries of the allowlists and the denylist that gates share')
+    .addHelpText('after', ACCESS_EXAMPLES)
+  const configured = (command: Command) =>
+    command.requiredOption('--config <file>', 'the configuration file of the gates')
+  const removed = access.command('remove').description('take an entry out again')
+  const ofList = (parent: Command, list: 'allow' | 'deny', says: string) => {
+    const command = configured(parent.command(`${list} [network]`).description(says))
+    if (list === 'deny') return command.option('--cluster <name>', 'a whole cluster', name)
+    return command
+      .option('--cluster <name>', 'whose allowlist it is (default: the only cluster)', name)
+      .option('--nobody', 'no network: the cluster has an allowlist, be it empty')
+  }
+  for (const [list, says] of LISTS) {
+    ofList(access, list, says)
+      .option('--until <time>', 'when it ends (default: never)', moment(world))
+      .option('--reason <text>', 'for the log, and for the list')
+      .action((network: string | undefined, options: AccessOptions) =>
+        putIntoList(list, network, options, world),
+      )
+    const again = ofList(removed, list, `what access ${list} wrote`)
+    if (list === 'allow')
+      again.option('--everybody', 'also the last one: whoever is not denied may come then')
+    again.action((network: string | undefined, options: AccessOptions) =>
+      takeFromList(list, network, options, world),
+    )
+  }
+  configured(access.command('list').description('all entries, those that have ended too')).action(
+    (options: AccessOptions) => listAccess(options, world),
+  )
+}
+
+const LISTS = [
+  ['allow', 'let an address or a network in to a cluster, and nobody who is not named'],
+  ['deny', 'keep an address, a network or a whole cluster out'],
+] as const
+
+const ACCESS_EXAMPLES = `
+A network is written like 10.0.0.0/8, fd00::/8, or as an address. Times are ISO 8601, or seconds since 1970.
+
+Examples:
+  $ postern access deny 203.0.113.0/24 --config postern.yaml --reason "scanner" --until 2030-01-31T23:59:59Z
+  $ postern access deny --cluster old --config postern.yaml --reason "moved"
+  $ postern access allow 10.0.0.0/8 --cluster main --config postern.yaml
+  $ postern access allow --cluster main --nobody --config postern.yaml
+  $ postern access list --config postern.yaml
+  $ postern access remove deny 203.0.113.0/24 --config postern.yaml`
 
 /** What commander hands on: the arguments, the options, and the command. */
 function split(given: unknown[]): [RevokeOptions, string[]] {

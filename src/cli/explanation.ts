@@ -22,7 +22,7 @@ export interface Check {
 }
 
 /** Told only where they decided: of one that passed the record knows nothing. */
-const QUIET: readonly CheckName[] = ['client', 'replication', 'powers', 'provisioning']
+const QUIET: readonly CheckName[] = ['client', 'jti', 'replication', 'powers', 'provisioning']
 
 export function explain(login: Login, settings: Settings | undefined): Check[] {
   const decidedBy = decidingCheck(login)

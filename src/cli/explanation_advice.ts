@@ -80,6 +80,7 @@ const ABOUT_TOKEN: Partial<Record<CheckName, Advice>> = {
       : 'Have the issuer leave "crit" out of the header.',
   key: unknownKey,
   signature: freshKey,
+  jti: () => 'Have the issuer write "jti" as a text.',
   iat: early,
   nbf: early,
   exp: expired,

@@ -53,6 +53,7 @@ export const CHECKS = [
   'issuer',
   'key',
   'signature',
+  'jti',
   'iat',
   'exp',
   'nbf',
@@ -127,7 +128,9 @@ const DECIDED_BY: Partial<Record<FailureCode, CheckName>> = {
 function ofInvalidToken({ Token, Why }: Login): CheckName {
   if (Token.digest === undefined) return 'header'
   if (Token.verified)
-    return (['iat', 'exp', 'nbf'] as const).find((name) => Why.includes(`"${name}"`)) ?? 'exp'
+    return (
+      (['jti', 'iat', 'exp', 'nbf'] as const).find((name) => Why.includes(`"${name}"`)) ?? 'exp'
+    )
   if (Why.includes('key provider')) return 'key'
   return Token.keysFrom === undefined ? 'header' : 'signature'
 }

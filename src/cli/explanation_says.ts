@@ -33,6 +33,7 @@ export const SAYS: Record<CheckName, (view: View) => Said> = {
   issuer,
   key,
   signature,
+  jti: reason,
   iat: (view) =>
     time(view, 'issuedAt', ['issued', 'issued'], 'the token does not say when it was issued'),
   exp: (view) => time(view, 'expires', ['expired', 'expires'], 'the token never expires'),

@@ -2,9 +2,8 @@
  * `postern revoke`: takes tokens, sessions, subjects and whole issuers back, for all gates at once, by writing
  * it into the state that they share, as its owner. `list` and `lift` are for what was taken back before.
  */
-import { wordsOf } from '../cluster/refusals.ts'
 import type { Config } from '../config/config.ts'
-import { Failure } from '../failure.ts'
+import { isShortened } from '../identity/quoted.ts'
 import type { Revocation, RevocationKind } from '../policy/revocation.ts'
 import {
   type ListedRevocation,
@@ -14,9 +13,12 @@ import {
   revoke,
   SHOWN_MAX,
 } from '../state/changes.ts'
-import { openStateSession, type StateSession, toFailure } from '../state/session.ts'
+import type { StateSession } from '../state/session.ts'
+import { howSoon, inStateOf, timeText, usage } from './in_state.ts'
 import { readConfig } from './serve.ts'
 import { printable, type World } from './terminal.ts'
+
+const LIST = 'postern revoke list'
 
 export interface RevokeOptions {
   config: string
@@ -47,7 +49,7 @@ export const REVOCABLE: Record<
   session: { names: '<id>', says: 'one session, by its request id (SessionID)', byAge: false },
   subject: {
     names: '<issuer> <subject>',
-    says: "every token of somebody's: their `sub`, or their principal (SystemIdentity)",
+    says: "every token of somebody's: their `sub` (Subject), or their principal (SystemIdentity)",
     byAge: true,
   },
   issuer: { names: '<issuer>', says: 'every token of an issuer', byAge: true },
@@ -70,12 +72,30 @@ export async function revokeOne(
     until: until === undefined ? undefined : until / 1000,
     why,
   }
-  await inState(options, world, async (session) => {
+  if (names.some(isShortened)) throw usage(CUT)
+  const config = readConfig(options.config, world)
+  await inStateOf(config, LIST, world, async (session) => {
     await revoke(session, what, world.userName, world.now())
-    const when = session.dialect === 'postgresql' ? 'are told now' : 'see it within a second'
     world.stdout.write(`Revoked: ${told(what)}\n`)
-    world.stdout.write(`Gates that are connected ${when}: they refuse it, and end its sessions.\n`)
+    if (isStranger(what.issuer, config))
+      world.stderr.write(`postern: warning: ${printable(strange(what.issuer))}\n`)
+    world.stdout.write(howSoon(session.dialect))
   })
+}
+
+const CUT =
+  'this ends where the audit stream cuts what is longer than 256 characters, and names nobody: write all of it, or revoke the token by its digest (TokenDigest)'
+
+/** It may be another gate's; or a slip, and nobody is kept out. */
+function isStranger(issuer: string, { clusters }: Config): boolean {
+  if (issuer === '') return false
+  return !clusters.some(({ trust, oauthbearer }) =>
+    [trust, oauthbearer?.trust].some((each) => each?.issuers.has(issuer)),
+  )
+}
+
+function strange(issuer: string): string {
+  return `no cluster of this configuration takes tokens of the issuer ${issuer}: it has to be spelled as in 'iss'`
 }
 
 /** @throws as `revokeOne` */
@@ -104,32 +124,11 @@ export async function listAll(options: RevokeOptions, world: World): Promise<voi
 
 /** In the database that all gates of this configuration share. */
 async function inState(
-  { config: file }: RevokeOptions,
+  { config }: RevokeOptions,
   world: World,
   work: (session: StateSession) => Promise<void>,
 ): Promise<void> {
-  const { state, nodes } = keptBy(readConfig(file, world))
-  let session: StateSession | undefined
-  try {
-    session = await openStateSession(nodes, state, world.stop)
-    await work(session)
-  } catch (thrown) {
-    if (world.stop.aborted)
-      throw usage('this was stopped before it was done; postern revoke list says what there is')
-    const failure = toFailure(thrown)
-    if (failure.code === 'usage' || failure.code === 'state_unusable') throw failure
-    const problem = `as ${state.role} in the database ${state.database}: ${wordsOf(failure)}`
-    throw new Failure('state_unusable', { values: { problem }, cause: failure })
-  } finally {
-    session?.close()
-  }
-}
-
-function keptBy({ state, clusters }: Config) {
-  const cluster = clusters.find(({ name }) => name === state?.cluster)
-  if (state === undefined || cluster === undefined)
-    throw usage('the configuration has no state, in which gates could be told (see docs/state.md)')
-  return { state, nodes: cluster.nodes }
+  await inStateOf(readConfig(config, world), LIST, world, work)
 }
 
 function revokedOf(
@@ -155,14 +154,14 @@ function revokedOf(
 }
 
 function line({ who, at, ...what }: ListedRevocation): string {
-  return printable(`${time(at)}  ${told(what)}${who === '' ? '' : ` (by ${who})`}`)
+  return printable(`${timeText(at)}  ${told(what)}${who === '' ? '' : ` (by ${who})`}`)
 }
 
 function told({ before, until, why, ...what }: Revocation): string {
   const parts = [
     named(what),
-    ...(before === undefined ? [] : [`issued before ${time(before)}`]),
-    ...(until === undefined ? [] : [`until ${time(until)}`]),
+    ...(before === undefined ? [] : [`issued before ${timeText(before)}`]),
+    ...(until === undefined ? [] : [`until ${timeText(until)}`]),
   ]
   return `${parts.join(', ')}${why === '' ? '' : `: ${printable(why)}`}`
 }
@@ -171,13 +170,4 @@ function named({ kind, issuer, value }: Revoked): string {
   if (kind === 'all') return 'every token'
   if (kind === 'issuer') return printable(`issuer ${issuer}`)
   return printable(`${kind} ${value}${issuer === '' ? '' : ` of ${issuer}`}`)
-}
-
-function time(seconds: number): string {
-  const date = new Date(seconds * 1000)
-  return Number.isNaN(date.getTime()) ? String(seconds) : date.toISOString().replace('.000', '')
-}
-
-function usage(problem: string): Failure {
-  return new Failure('usage', { values: { problem } })
 }

@@ -13,7 +13,7 @@ import type { Node } from './node.ts'
 import type { Attempt, Nodes } from './nodes.ts'
 import type { Pool } from './pool.ts'
 import type { Pooled } from './pool_session.ts'
-import { type Answers, NodeRefused, type Opening, signIn } from './sign_in.ts'
+import { type Answers, NodeRefused, type Opening, StalledInside, signIn } from './sign_in.ts'
 
 /** What the client's startup packet said beyond user and database; its own switches are cut. */
 export interface SessionParameters {
@@ -45,6 +45,9 @@ export interface SignedIn {
   opening: Opening
 }
 
+/** Closes a leg behind which the node has taken the role; resolves when the node has closed it as well. */
+export type LeftInside = (leg: Leg) => Promise<void>
+
 export interface NodeSession extends SignedIn {
   node: Node
   /** It was another client's before, and nothing of that is left but what docs/pool.md says. */
@@ -60,6 +63,7 @@ export interface NodeSession extends SignedIn {
 /**
  * The nodes are tried, best first, until one takes the session.
  * @param pool - where a granted session may be one that is there already.
+ * @param left - is given what was begun and not waited for.
  * @throws Failure `node_unreachable`, `node_signin_failed`, `node_protocol`, `node_refused`, `role_refused`, `pool_timeout`, `not_ready`
  */
 export async function connect(
@@ -68,12 +72,13 @@ export async function connect(
   parameters: SessionParameters,
   signal: AbortSignal,
   pool?: Pool,
+  left?: LeftInside,
 ): Promise<NodeSession> {
   const attempt: Attempt<Pooled> = async (node, ms, waited) => {
     if (pool !== undefined && !('answers' in grant))
-      return await pool.take(grant, node, parameters, signal, ms, waited)
+      return await pool.take(grant, node, parameters, signal, ms, waited, left)
     try {
-      const session = await connectTo(grant, node, parameters, signal, ms)
+      const session = await connectTo(grant, node, parameters, signal, ms, left)
       return { ...session, warm: false, keep: undefined, leave: undefined }
     } catch (cause) {
       throw wasAsked(grant) ? new AfterAsking('the client was asked', { cause }) : cause
@@ -94,6 +99,7 @@ function wasAsked(grant: Grant | PassedOn): boolean {
 /**
  * This very node.
  * @param ms - how long it may take, besides what the signal allows.
+ * @param left - in the place of destroying a leg that the node may be busy behind.
  * @throws Failure, as `connect`
  */
 export async function connectTo(
@@ -102,6 +108,7 @@ export async function connectTo(
   parameters: SessionParameters,
   signal: AbortSignal,
   ms?: number,
+  left?: LeftInside,
 ): Promise<SignedIn> {
   const opening = startupParameters(grant, node, parameters)
   const late = new AbortController()
@@ -112,11 +119,16 @@ export async function connectTo(
   try {
     const answers = 'answers' in grant ? grant.answers : answersOf(grant, node, stop)
     const leg = await reach(grant, node, stop)
+    let inside = false
+    const enter = () => {
+      inside = true
+    }
     try {
-      return { leg, opening: await signIn(leg, opening, answers) }
+      return { leg, opening: await signIn(leg, opening, answers, enter) }
     } catch (thrown) {
-      leg.destroy()
-      throw explained(thrown, grant, node)
+      if (left === undefined || !inside || leg.ended) leg.destroy()
+      else void left(leg)
+      throw explained(inside && thrown === STALLED ? new StalledInside() : thrown, grant, node)
     }
   } finally {
     clearTimeout(timer)

@@ -13,7 +13,7 @@ import type { Node } from './node.ts'
 import type { Names, Place } from './node_names.ts'
 import { type Look, type Probed, seenIn } from './probe.ts'
 import { isAlone, openSeats, placesOf, type Seat } from './seats.ts'
-import { NodeRefused } from './sign_in.ts'
+import { NodeRefused, StalledInside } from './sign_in.ts'
 import { openTries, type Tries } from './tries.ts'
 
 /** A node, and what it is in its cluster. */
@@ -138,7 +138,8 @@ export function openNodes(plan: NodesPlan, parts: NodesParts): Nodes {
     const why = thrown.log ?? thrown.message
     tries.keep(seat.member.node.name, thrown)
     parts.tell({ kind: 'failed', node: seat.member.node.name, why })
-    seats.strike(seat, seenIn(thrown), why)
+    // What a user can bring about must not send everybody else away.
+    if (!(thrown.cause instanceof StalledInside)) seats.strike(seat, seenIn(thrown), why)
   }
 
   return {

@@ -4,8 +4,9 @@
  * Rule: what goes wrong with a kept session costs a client time, and the node's health nothing.
  */
 import { Failure } from '../failure.ts'
+import type { Leg } from '../leg.ts'
 import type { Grant } from '../policy/decide.ts'
-import { connectTo, type SessionParameters, startupParameters } from './connect.ts'
+import { connectTo, type LeftInside, type SessionParameters, startupParameters } from './connect.ts'
 import type { Node } from './node.ts'
 import { openPlaces, poolKey, principalKey } from './pool_key.ts'
 import { openMakingRoom } from './pool_room.ts'
@@ -43,6 +44,7 @@ export interface Pool {
    * A session on this very node.
    * @param ms - how long it may take, a wait for room apart.
    * @param waited - told how long that wait was, in milliseconds, whatever comes of it.
+   * @param left - as for `connect`; the place counts until it resolves.
    * @throws Failure `pool_timeout`, `not_ready`, or as `connectTo`
    */
   take(
@@ -52,6 +54,7 @@ export interface Pool {
     signal: AbortSignal,
     ms: number,
     waited?: (ms: number) => void,
+    left?: LeftInside,
   ): Promise<Pooled>
   /** Sessions go to this node no more, or none is looked at: nothing is kept there, nothing waited for. */
   forget(node: string): void
@@ -77,7 +80,7 @@ export function openPool(plan: PoolPlan, parts: PoolParts): Pool {
   }
 
   return {
-    async take(grant, node, parameters, signal, ms, waited = () => undefined) {
+    async take(grant, node, parameters, signal, ms, waited = () => undefined, left = destroy) {
       const { role, database } = grant
       const wanted = poolKey(grant, startupParameters(grant, node, parameters), plan)
       const key = wanted && placeOf(node) + wanted
@@ -90,6 +93,11 @@ export function openPool(plan: PoolPlan, parts: PoolParts): Pool {
       const startMs = elapsed()
       const leftMs = () => Math.max(ms - (elapsed() - startMs), 1)
       found?.item.takeOver()
+      let gone: Promise<void> | undefined
+      const leave = (leg: Leg) => {
+        gone = left(leg)
+        return gone
+      }
       try {
         signal.throwIfAborted()
         if (found !== undefined && (await isGood(found, ms, signal))) {
@@ -97,13 +105,14 @@ export function openPool(plan: PoolPlan, parts: PoolParts): Pool {
           return found.item.hand(slot)
         }
         const signedIn = await makingRoom({ role, database, node, signal, leftMs }, () =>
-          connectTo(grant, node, parameters, signal, leftMs()),
+          connectTo(grant, node, parameters, signal, leftMs(), leave),
         )
         tell({ kind: 'taken', how: 'new' })
         return new PoolSession(signedIn, { node, role, database, key }, sessionParts).hand(slot)
       } catch (thrown) {
         found?.item.destroy()
-        slot.free()
+        if (gone === undefined) slot.free()
+        else void gone.then(() => slot.free())
         throw thrown
       }
     },
@@ -122,6 +131,10 @@ export function openPool(plan: PoolPlan, parts: PoolParts): Pool {
       slots.close(new Failure('not_ready', { values: { problem: RETIRED } }))
     },
   }
+}
+
+async function destroy(leg: Leg): Promise<void> {
+  leg.destroy()
 }
 
 const DOWN = 'it went down while a session of it was waited for'

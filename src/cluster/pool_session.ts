@@ -4,13 +4,14 @@
  * Rule: in any doubt it is closed; and its slot is free once its socket has closed, never before.
  */
 import { once } from 'node:events'
-import { type Leg, LegEnded, type Linger } from '../leg.ts'
+import { type Leg, LegEnded } from '../leg.ts'
 import type { Grant } from '../policy/decide.ts'
 import { terminate } from '../wire/node_messages.ts'
 import { type ParameterStatuses, parameterStatuses } from '../wire/parameter_status.ts'
 import { cancel } from './cancel.ts'
 import type { SignedIn } from './connect.ts'
 import { Doubt } from './exact_answer.ts'
+import { UNTIL_CLOSED } from './leave.ts'
 import type { Node } from './node.ts'
 import type { PoolParts, PoolPlan } from './pool.ts'
 import { poolCheck } from './pool_check.ts'
@@ -78,8 +79,6 @@ const CHECK_MS = 1_000
 /** How long it may take to be gone, for whom its place is wanted. */
 const GONE_MS = 1_000
 const CANCEL_MS = 5_000
-/** How long the node may go on with what a client has left, or can't say that it has ended. */
-const UNTIL_CLOSED: Linger = { ms: 60_000, bytes: Number.POSITIVE_INFINITY }
 
 export class PoolSession {
   readonly node: Node

@@ -62,16 +62,18 @@ export function openSettling(
   rules: SettleRules,
   now: () => number,
 ): Settle {
-  const known = new LRUCache<string, { untilMs: number; wish: string; settled: Settled }>({
+  const known = new LRUCache<string, Known>({
     max: ROLES_MAX,
   })
   const inTurn = openNamedTurns()
 
   async function settle(wish: Wish, witness: Witness, signal: AbortSignal): Promise<Settled> {
-    const { role, wanted = [] } = wish
-    const names = wanted.toSorted().join('\0')
+    const { role, wanted } = wish
+    // No groups is another wish than none that is known: the one takes memberships back.
+    const names = wanted?.toSorted().join('\0')
     const remembered = known.get(role)
-    if (remembered?.wish === names && now() < remembered.untilMs) return remembered.settled
+    if (remembered !== undefined && remembered.wish === names && now() < remembered.untilMs)
+      return remembered.settled
     known.delete(role)
     witness.at('powers')
     const first = await management
@@ -91,6 +93,13 @@ export function openSettling(
     inTurn(wish.role, signal, () => settle(wish, witness, signal)).catch((thrown: unknown) => {
       throw signal.aborted ? signal.reason : thrown
     })
+}
+
+interface Known {
+  untilMs: number
+  /** The groups that were wanted, in one text; undefined where memberships stay as they are. */
+  wish: string | undefined
+  settled: Settled
 }
 
 interface Plan extends MembershipPlan {

@@ -5,7 +5,7 @@
  * something before it lets the role in is asked.
  */
 import { Failure } from '../failure.ts'
-import type { Leg } from '../leg.ts'
+import { type Leg, LegEnded } from '../leg.ts'
 import type { Frame } from '../wire/framing.ts'
 import {
   decodeNodeMessage,
@@ -49,11 +49,25 @@ export class NodeRefused extends Error {
   }
 }
 
-/** @throws NodeRefused, Failure `node_signin_failed` or `node_protocol` */
+/**
+ * The node took the role, and then did not let it in in time. What it does then, the role's own settings say
+ * as well: it tells nothing of the node.
+ */
+export class StalledInside extends LegEnded {
+  constructor() {
+    super('node', 'took the role, and then gave no answer within connect_timeout')
+  }
+}
+
+/**
+ * @param inside - called when the node has taken the role: there is a session of it from then on.
+ * @throws NodeRefused, Failure `node_signin_failed` or `node_protocol`
+ */
 export async function signIn(
   node: Leg,
   parameters: Iterable<readonly [string, string]>,
   answers: Answers,
+  inside: () => void = () => undefined,
 ): Promise<Opening> {
   node.send(startupMessage(parameters))
   const said = opening()
@@ -68,6 +82,8 @@ export async function signIn(
         await answer(node, message, answers)
         break
       case 'authenticationOk':
+        inside()
+        break
       case 'negotiate':
         break
       case 'parameterStatus':

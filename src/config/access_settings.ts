@@ -6,9 +6,9 @@
 import { z } from 'zod'
 import { type ParsedRolePattern, parseRolePattern } from '../identity/role_pattern.ts'
 import type { AccessRule } from '../policy/access.ts'
-import { bare } from '../policy/lists.ts'
+import { openNetworks } from '../policy/networks.ts'
 import { shown } from './mistakes.ts'
-import { network, openNetworks } from './networks.ts'
+import { network } from './networks.ts'
 import { type Complain, OAUTH } from './trust_settings.ts'
 import { fileName } from './values.ts'
 
@@ -129,5 +129,5 @@ function certificateOf(wanted: true | Pattern) {
 function addresses(list: readonly z.output<typeof address>[]): NonNullable<AccessRule['address']> {
   const networks = openNetworks(list.filter((each) => each !== UNIX))
   const unix = list.includes(UNIX)
-  return (from) => (from === undefined ? unix : networks.include(bare(from)))
+  return (from) => (from === undefined ? unix : networks.include(from))
 }

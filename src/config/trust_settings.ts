@@ -4,6 +4,7 @@
  * Rule: what is not set accepts nothing, grants nothing and creates nothing.
  */
 import { z } from 'zod'
+import { isShortened } from '../identity/quoted.ts'
 import { parseRolePattern } from '../identity/role_pattern.ts'
 import { audience, caPem, claim, groupKey, issuerNames, issuers, jwks } from './jwt_settings.ts'
 import { shown } from './mistakes.ts'
@@ -32,8 +33,12 @@ const tokenIds = z
   .union([z.array(z.string()), z.string()], {
     error: 'write ids of tokens (jti): a list of texts, or {file: path} with one a line',
   })
-  .transform((ids): ReadonlySet<string> => {
+  .transform((ids, context): ReadonlySet<string> => {
     const lines = typeof ids === 'string' ? ids.split('\n').map((line) => line.trim()) : ids
+    if (lines.some(isShortened))
+      context.addIssue(
+        'an id ends where the audit stream cuts what is longer than 256 characters: write all of it',
+      )
     return new Set(lines.filter((id) => id !== ''))
   })
 

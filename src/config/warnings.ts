@@ -23,10 +23,7 @@ export type Warn = (path: PropertyKey[], what: string) => void
 export type Look = Pick<Outside, 'readFile' | 'fileMode' | 'now'>
 
 /** In the order of the file. */
-export function warningsOf(
-  { file, document }: Pick<Inspected, 'file' | 'document'>,
-  outside: Look,
-): Complaint[] {
+export function warningsOf({ file, document, config }: Inspected, outside: Look): Complaint[] {
   const found: Complaint[] = []
   const warn: Warn = (path, what) => found.push({ offset: document.offset(path), what })
   const look: Look = {
@@ -52,6 +49,7 @@ export function warningsOf(
       warn,
     )
   warnOfOps(file, warn)
+  for (const { path, what } of config.access.strays) warn(path, what)
   return found.sort((one, other) => one.offset - other.offset)
 }
 

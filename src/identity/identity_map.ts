@@ -128,10 +128,10 @@ function noSubexpressions(number: number): string {
   return `saw \\1 substitution on line ${number}, but pattern contains no subexpressions`
 }
 
-/** The regular expression, or what is wrong with it. */
-export function compile(pattern: string): RE2JS | string {
+/** The regular expression, or what is wrong with it. @param anyCase - letters have no case in it. */
+export function compile(pattern: string, anyCase = false): RE2JS | string {
   try {
-    return RE2JS.compile(pattern)
+    return RE2JS.compile(pattern, anyCase ? RE2JS.CASE_INSENSITIVE : 0)
   } catch (thrown) {
     const problem = thrown instanceof Error ? thrown.message : String(thrown)
     const said = 'error parsing regexp: '

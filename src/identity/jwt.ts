@@ -11,7 +11,7 @@ import { principalNames } from './claim.ts'
 import { type Findings, LISTED_MAX, listed, noteGroups } from './findings.ts'
 import { readGroups } from './groups.ts'
 import { PRINCIPAL_BYTES_MAX } from './identity_map.ts'
-import { type Members, parseUnverified, verify } from './jws.ts'
+import { invalid, type Members, parseUnverified, verify } from './jws.ts'
 import { configuredKeys } from './key_source.ts'
 import { NO_KEYS } from './keys.ts'
 import type { Principal } from './principal.ts'
@@ -75,6 +75,7 @@ async function judge(
   const { payload, key } = await verify(text, header, source, found)
   const claims = JSON.parse(payload) as Members
   found.verified = true
+  const tokenId = readTokenId(claims)
   const times = readTimes(claims)
   checkTimes(times, trust, now())
   const identities = identify(payload, claims, issuer, trust, found)
@@ -85,7 +86,7 @@ async function judge(
     groups: groups(claims, trust, found),
     scopes: scopes(claims),
     subject: typeof claims.sub === 'string' ? claims.sub : undefined,
-    tokenId: typeof claims.jti === 'string' ? claims.jti : undefined,
+    tokenId,
     digest,
     keyId: key.kid,
     ...times,
@@ -110,6 +111,12 @@ function glance(text: string, trust: Trust, found: Findings) {
     digest,
     issuer,
   }
+}
+
+/** RFC 7519 section 4.1.7: a text. By nothing else could the token be revoked. */
+function readTokenId({ jti }: Members): string | undefined {
+  if (jti === undefined || jti === null || typeof jti === 'string') return jti ?? undefined
+  throw invalid('"jti" is not a text')
 }
 
 function textual(value: unknown): string | undefined {

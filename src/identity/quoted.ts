@@ -9,17 +9,27 @@ const EVERY_UNPRINTABLE = new RegExp(UNPRINTABLE, 'gu')
 
 const TEXT_CHARACTERS_MAX = 256
 const LIST_CHARACTERS_MAX = 1024
+const CUT = '…'
 
 export function quoted(text: string): string {
-  return cut(text, TEXT_CHARACTERS_MAX)
+  return printable(shortened(text))
+}
+
+/** What was cut ends with a mark: nobody is to take it for the whole. */
+export function shortened(text: string, charactersMax = TEXT_CHARACTERS_MAX): string {
+  return text.length <= charactersMax ? text : text.slice(0, charactersMax) + CUT
+}
+
+/** Whether `shortened` may have made it of something longer. */
+export function isShortened(text: string): boolean {
+  return text.length > TEXT_CHARACTERS_MAX && text.endsWith(CUT)
 }
 
 /** Go's way to print a list of strings. */
 export function quotedList(values: readonly string[]): string {
-  return `[${cut(values.join(' '), LIST_CHARACTERS_MAX)}]`
+  return `[${printable(shortened(values.join(' '), LIST_CHARACTERS_MAX))}]`
 }
 
-function cut(text: string, charactersMax: number): string {
-  const short = text.length <= charactersMax ? text : `${text.slice(0, charactersMax)}…`
-  return short.replace(EVERY_UNPRINTABLE, '\ufffd')
+function printable(text: string): string {
+  return text.replace(EVERY_UNPRINTABLE, '\ufffd')
 }

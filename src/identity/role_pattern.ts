@@ -12,7 +12,10 @@ export interface RolePattern {
   text: string
   /** Stands for the one role of that name. */
   literal: boolean
-  /** @param foldCase - towards CockroachDB, whose names have no case: `name` comes in lower case then. */
+  /**
+   * @param foldCase - towards CockroachDB, whose names have no case: `name` comes in lower case then, however the
+   *   pattern is written.
+   */
   matches(name: string, foldCase: boolean): boolean
 }
 
@@ -28,8 +31,11 @@ export function parseRolePattern(text: string): ParsedRolePattern {
   const pattern = text.slice(1)
   const regexp = compile(pattern)
   if (typeof regexp === 'string') return { ok: false, problem: regexp }
+  const folded = compile(pattern, true)
+  if (typeof folded === 'string') return { ok: false, problem: folded }
   if (!isAnchored(pattern))
     return { ok: false, problem: `the pattern is not anchored: ${howToAnchor(pattern)}` }
-  const matches = (name: string) => regexp.matcher(name).matches()
+  const matches = (name: string, foldCase: boolean) =>
+    (foldCase ? folded : regexp).matcher(name).matches()
   return { ok: true, pattern: { text, literal: false, matches } }
 }

@@ -5,7 +5,7 @@
 import type { Source } from '../config/source.ts'
 import type { FailureCode } from '../failure.ts'
 import type { PortableKeys } from '../identity/portable_keys.ts'
-import type { Attempting } from '../policy/throttle.ts'
+import type { Attempting, Outcome } from '../policy/throttle.ts'
 import type { StateSnapshot } from '../state/snapshot.ts'
 import type { AuditEvent } from '../telemetry/events.ts'
 
@@ -42,10 +42,8 @@ export type ToWorker =
   | { kind: 'renew'; source: Source }
   /** A cancel that came in elsewhere, with the client's address. */
   | { kind: 'cancel'; id: number; key: Uint8Array; from: string }
-  /** What gates share is another one now; so many milliseconds ago it was known to be so. */
-  | { kind: 'guard'; snapshot: StateSnapshot; ageMs: number }
-  /** It is still the one that was sent. */
-  | { kind: 'state_fresh'; ageMs: number }
+  /** What gates share is another one now: to be asked for. */
+  | { kind: 'state_changed' }
   /** How many connections the other workers have. */
   | { kind: 'elsewhere'; connections: number }
   /** Does it still work? Whatever it says is an answer. */
@@ -63,7 +61,9 @@ export type Question =
   | { kind: 'keys'; cluster: string; issuer: string; kid: string }
   | { kind: 'userinfo'; cluster: string; issuer: string }
   | { kind: 'may_try'; who: Attempting }
-  | { kind: 'settle'; who: Attempting; beganMs: number; outcome: 'failed' | 'proved' }
+  | { kind: 'settle'; who: Attempting; beganMs: number; outcome: Outcome }
+  /** What gates share, and which of it is known: 0 for nothing yet. */
+  | { kind: 'state'; known: number }
   /** A cancel whose key this worker doesn't know. */
   | { kind: 'cancel'; key: Uint8Array; from: string }
 
@@ -73,6 +73,10 @@ export type Answer =
   | { kind: 'userinfo'; endpoint: string }
   | { kind: 'may_try'; waitMs: number; beganMs: number }
   | { kind: 'settled'; counts: boolean }
+  /**
+   * Which it is, and so many milliseconds ago it was known to be so; all of it, unless that is what was known.
+   */
+  | { kind: 'state'; number: number; ageMs: number; snapshot: StateSnapshot | undefined }
   | { kind: 'cancelled' }
   | { kind: 'failed'; code: FailureCode; log: string }
 
@@ -92,6 +96,8 @@ export type Metric =
   | { name: 'session_opened' }
   | { name: 'session_closed'; by: 'client' | 'node' | 'gate'; failure: string }
   | { name: 'connection_refused' }
+  | { name: 'throttled'; reason: 'wait' | 'handshakes' }
+  | { name: 'access_refused'; by: 'rule' | 'list' | 'revoked' | 'state' }
   | NodeState
   | { name: 'node_failed'; cluster: string; node: string }
   | { name: 'pool_taken'; cluster: string; how: 'warm' | 'new' }

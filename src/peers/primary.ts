@@ -2,7 +2,7 @@
  * What a worker has of its primary: who writes down, who counts, and the way to the other workers. With
  * one process it is a few calls; with several the same calls go over a channel.
  */
-import type { Attempting } from '../policy/throttle.ts'
+import type { Attempting, Outcome } from '../policy/throttle.ts'
 import type { AuditEvent } from '../telemetry/events.ts'
 import type { Metric } from './messages.ts'
 
@@ -14,7 +14,7 @@ export interface Primary {
   /** How long somebody has to wait before trying to prove who he is, and when this was asked; in milliseconds. */
   mayTry(who: Attempting): Promise<{ waitMs: number; beganMs: number }>
   /** What came of it. @returns whether it counts: one that began in a wait doesn't */
-  settle(who: Attempting, beganMs: number, outcome: 'failed' | 'proved'): Promise<boolean>
+  settle(who: Attempting, beganMs: number, outcome: Outcome): Promise<boolean>
   /**
    * A cancel whose key this worker doesn't know, with the client's address: another worker may, or another
    * gate. Resolves when it is done, or nobody does; never rejects.

@@ -15,6 +15,8 @@ import type { Channel } from './processes.ts'
 export interface RemotePrimary extends Primary {
   /** The primary's issuer of that name. */
   issuer(cluster: string, issuer: string): Elsewhere
+  /** What gates share. @param known - the number of the one that is known */
+  state(known: number): Promise<AnswerOf<'state'>>
   /** A line of the log. */
   log(line: string): void
   /** Takes an answer that came. */
@@ -51,6 +53,7 @@ export function openRemotePrimary(link: Channel<ToPrimary, ToWorker>): RemotePri
       else timer ??= setTimeout(flush, COUNT_EVERY_MS).unref()
     },
     mayTry: (who) => ask({ kind: 'may_try', who }, 'may_try'),
+    state: (known) => ask({ kind: 'state', known }, 'state'),
     async settle(who, beganMs, outcome) {
       return (await ask({ kind: 'settle', who, beganMs, outcome }, 'settled')).counts
     },

@@ -129,9 +129,11 @@ function* cutsFor(
   }
   yield ["the token's digest", digests.get(digest)]
   if (subject !== undefined) yield ["the token's subject", subjects.get(key(issuer, subject))]
-  // The audit stream knows its holder by these, and whoever reads it revokes what it reads.
+  // The audit stream knows its holder by these, or by all of them in one text, and whoever reads it revokes
+  // what it reads.
   if (subjects.size > 0)
-    for (const name of names) yield ["the token's principal", subjects.get(key(issuer, name))]
+    for (const name of names.length > 1 ? [...names, names.join(' ')] : names)
+      yield ["the token's principal", subjects.get(key(issuer, name))]
   yield ["the token's issuer", issuers.get(issuer)]
   yield ['every token', all]
 }

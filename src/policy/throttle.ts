@@ -1,18 +1,23 @@
 /**
  * Who failed to prove who he is has to wait before he may try again: a second, and twice as long each time.
  * It is CockroachDB's proxy's way (pkg/sqlproxy/throttler): by address and user, and an attempt that began
- * before such a wait was over counts for nothing, so guesses side by side are no more than one.
+ * before such a wait was over counts for nothing, so guesses side by side are no more than one. At an address
+ * where passwords of many users failed, all others wait together: invented names are no way around it.
  * Rule: who once came in is not made to wait by whoever fails beside him, for an hour.
  */
 import { LRUCache } from 'lru-cache'
 
 /** Whose attempts are one another's. */
 export interface Attempting {
+  proof: 'token' | 'password'
   cluster: string
   user: string
   /** One that all of the same holder share; empty on a unix socket. */
   address: string
 }
+
+/** What came of an attempt; `unclear`: it ended before the proof was found to be good or bad. */
+export type Outcome = 'failed' | 'proved' | 'unclear'
 
 export interface Throttle {
   /** @returns how long to wait before trying, in milliseconds; 0 for now. */
@@ -22,7 +27,9 @@ export interface Throttle {
    * @param beganMs - when it was allowed to begin
    * @returns whether it counts: a proof that was found out by guessing side by side is none.
    */
-  settle(who: Attempting, beganMs: number, outcome: 'failed' | 'proved', nowMs: number): boolean
+  settle(who: Attempting, beganMs: number, outcome: Outcome, nowMs: number): boolean
+  /** How many failures are remembered: of users at addresses, and of addresses as a whole. */
+  remembered(): number
 }
 
 export interface ThrottleDelays {
@@ -30,43 +37,127 @@ export interface ThrottleDelays {
   maxMs: number
 }
 
-/** An attacker who wants one forgotten has to fail as often. */
-const REMEMBERED_MAX = 100_000
-const PASS_MS = 3_600_000
-
-interface Known {
-  /** The last wait, and when it ends. */
-  delayMs: number
-  untilMs: number
-  /** Whoever came in; it ends then. */
-  passUntilMs: number
+export interface ThrottleBounds {
+  /** Of failures; and of those who came in. */
+  rememberedMax: number
+  /** Users of one address who wait each for himself. */
+  usersMax: number
 }
 
-export function openThrottle({ firstMs, maxMs }: ThrottleDelays): Throttle {
-  const known = new LRUCache<string, Known>({ max: REMEMBERED_MAX })
-  /** @param atMs - of the attempt */
-  const leftMs = (of: Known | undefined, atMs: number, nowMs: number) =>
-    of === undefined || nowMs < of.passUntilMs ? 0 : Math.max(0, of.untilMs - atMs)
+/**
+ * Tokens and passwords apart. Nobody guesses a signature: with tokens, a stranger's invented names make
+ * nobody else at his address wait.
+ */
+export function openThrottles(delays: ThrottleDelays): Throttle {
+  const by = {
+    token: openThrottle(delays, { ...BOUNDS, usersMax: Number.POSITIVE_INFINITY }),
+    password: openThrottle(delays),
+  }
   return {
-    waitMs: (who, nowMs) => leftMs(known.get(keyOf(who)), nowMs, nowMs),
+    waitMs: (who, nowMs) => by[who.proof].waitMs(who, nowMs),
+    settle: (who, ...how) => by[who.proof].settle(who, ...how),
+    remembered: () => by.token.remembered() + by.password.remembered(),
+  }
+}
+
+/** Who wants one forgotten has to fail at 1,500 addresses, 64 times at each. */
+const BOUNDS: ThrottleBounds = { rememberedMax: 100_000, usersMax: 64 }
+const PASS_MS = 3_600_000
+/** Beyond the longest wait: who waits to be forgotten gets no more tries than who goes on. */
+const MEMORY_MS = 24 * 3_600_000
+
+/** Its clock is one that is never set. */
+export function openThrottle(
+  { firstMs, maxMs }: ThrottleDelays,
+  { rememberedMax, usersMax }: ThrottleBounds = BOUNDS,
+): Throttle {
+  const failures = openFailures(rememberedMax, maxMs + MEMORY_MS)
+  /** When each ends. */
+  const passes = new LRUCache<string, number>({ max: rememberedMax })
+  const hasPass = (who: Attempting, nowMs: number) => nowMs < (passes.get(keyOf(who)) ?? nowMs)
+
+  /** Where his failures are kept: under his own name, or, where there are too many, the address's. */
+  function placeOf(who: Attempting): string {
+    const own = keyOf(who)
+    if (failures.last(own) !== undefined) return own
+    const isCrowded = failures.usersOf(who.address) >= usersMax
+    return isCrowded || failures.last(who.address) !== undefined ? who.address : own
+  }
+
+  return {
+    waitMs(who, nowMs) {
+      failures.forget(nowMs)
+      if (hasPass(who, nowMs)) return 0
+      return leftMs(failures.last(placeOf(who)), nowMs)
+    },
     settle(who, beganMs, outcome, nowMs) {
-      const key = keyOf(who)
-      const before = known.get(key)
-      if (leftMs(before, beganMs, nowMs) > 0) return false
+      failures.forget(nowMs)
+      const isIn = hasPass(who, nowMs)
+      const place = placeOf(who)
+      const last = failures.last(place)
+      if (!isIn && leftMs(last, beganMs) > 0) return false
       if (outcome === 'proved') {
-        known.set(key, { delayMs: 0, untilMs: 0, passUntilMs: nowMs + PASS_MS })
-        return true
+        failures.clear(keyOf(who))
+        passes.set(keyOf(who), nowMs + PASS_MS)
       }
       // Whoever fails beside somebody who came in makes nobody's wait longer.
-      if (before !== undefined && nowMs < before.passUntilMs) return true
-      const delayMs = Math.min(before?.delayMs ? before.delayMs * 2 : firstMs, maxMs)
-      known.set(key, { delayMs, untilMs: nowMs + delayMs, passUntilMs: 0 })
+      if (outcome === 'failed' && !isIn) {
+        const delayMs = Math.min(last === undefined ? firstMs : last.delayMs * 2, maxMs)
+        failures.add(place, { address: who.address, failedMs: nowMs, delayMs })
+      }
       return true
+    },
+    remembered: failures.size,
+  }
+}
+
+interface Failed {
+  address: string
+  failedMs: number
+  /** The wait that it cost. */
+  delayMs: number
+}
+
+function leftMs(failed: Failed | undefined, atMs: number): number {
+  return failed === undefined ? 0 : Math.max(0, failed.failedMs + failed.delayMs - atMs)
+}
+
+/** The last failure of each place; the oldest goes first, when its time is over or there are too many. */
+function openFailures(max: number, memoryMs: number) {
+  const users = new Map<string, number>()
+  const count = (place: string, { address }: Failed, by: 1 | -1) => {
+    if (place === address) return
+    const left = (users.get(address) ?? 0) + by
+    if (left > 0) users.set(address, left)
+    else users.delete(address)
+  }
+  const failures = new LRUCache<string, Failed>({
+    max,
+    dispose(failed, place, why) {
+      if (why !== 'set') count(place, failed, -1)
+    },
+  })
+  return {
+    // Not `get`, which would make it the newest.
+    last: (place: string) => failures.peek(place),
+    usersOf: (address: string) => users.get(address) ?? 0,
+    size: () => failures.size,
+    clear: (place: string) => void failures.delete(place),
+    add(place: string, failed: Failed): void {
+      if (!failures.has(place)) count(place, failed, 1)
+      failures.set(place, failed)
+    },
+    forget(nowMs: number): void {
+      for (;;) {
+        const oldest = failures.rvalues().next().value
+        if (!oldest || nowMs < oldest.failedMs + memoryMs) return
+        failures.pop()
+      }
     },
   }
 }
 
-/** A NUL is in none of them. */
+/** A NUL is in none of them, nor is this an address alone. */
 function keyOf({ cluster, user, address }: Attempting): string {
   return `${address}\0${cluster}\0${user}`
 }

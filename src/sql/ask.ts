@@ -11,6 +11,7 @@ import type { Ask } from '../policy/decide.ts'
 import { defaultDatabase, isTooLong } from '../policy/names.ts'
 import { type Dialect, readOptions } from '../wire/options.ts'
 import { printable } from '../wire/options_cockroachdb.ts'
+import { isDelay } from '../wire/options_postgresql.ts'
 import type { Startup } from '../wire/startup.ts'
 
 const JWT_SWITCH = '--crdb:jwt_auth_enabled=true'
@@ -43,6 +44,8 @@ export function readAsk(startup: Startup, { dialect, signIn, nonJwtLogins }: Ask
     dialect === 'cockroachdb' ? folded(startup.parameters) : new Map(startup.parameters)
   if (others.has(REVIVAL_TOKEN))
     throw new Failure('parameter_not_allowed', { values: { name: REVIVAL_TOKEN } })
+  const delay = dialect === 'postgresql' && [...others.keys()].find(isDelay)
+  if (delay) throw new Failure('parameter_not_allowed', { values: { name: printable(delay) } })
   others.delete('crdb:remote_addr')
   others.delete('crdb:jwt_auth_enabled')
   // A CockroachDB node that judges the token again has to see the switch, too.

@@ -5,7 +5,9 @@
  */
 import { Failure, type FailureCode } from '../failure.ts'
 import type { Primary } from '../peers/primary.ts'
-import type { Attempting } from '../policy/throttle.ts'
+import type { Facts } from '../policy/access.ts'
+import type { Attempting, Outcome } from '../policy/throttle.ts'
+import { holder } from './limits.ts'
 
 /** What was no proof at all: nothing was asked yet, or it could not be looked at. */
 const NO_PROOF: ReadonlySet<FailureCode> = new Set([
@@ -21,6 +23,16 @@ export interface Proof {
   given(): void
   /** It is good. @throws Failure `too_many_failures` where it doesn't count */
   proved(): Promise<void>
+  /**
+   * This ended the attempt; asked before the client hears of it.
+   * @throws Failure `too_many_failures` where it doesn't count: whatever it was, the client hears no more
+   */
+  ended(thrown: unknown): Promise<void>
+}
+
+export function whoTries({ method, cluster, user, address = '' }: Facts): Attempting {
+  const proof = method === 'passthrough' ? 'password' : 'token'
+  return { proof, cluster, user, address: holder(address) }
 }
 
 /**
@@ -30,40 +42,42 @@ export interface Proof {
  */
 export async function attempting<T>(
   who: Attempting,
-  primary: Pick<Primary, 'mayTry' | 'settle'>,
+  primary: Pick<Primary, 'mayTry' | 'settle' | 'count'>,
   work: (proof: Proof) => Promise<T>,
 ): Promise<T> {
+  const throttled = (log: string) => {
+    primary.count({ name: 'throttled', reason: 'wait' })
+    return new Failure('too_many_failures', { log })
+  }
   const { waitMs, beganMs } = await primary.mayTry(who)
   if (waitMs > 0) throw throttled(`for ${Math.ceil(waitMs / 1000)} s more`)
   let isGiven = false
-  let isProven = false
-  const settle = async (outcome: 'failed' | 'proved') => {
+  let isSettled = false
+  const settle = async (outcome: Outcome, how: string) => {
+    if (isSettled) return
+    isSettled = true
     if (!(await primary.settle(who, beganMs, outcome)))
-      throw throttled('another attempt failed meanwhile')
+      throw throttled(`another attempt failed meanwhile; this one: ${how}`)
+  }
+  const proof: Proof = {
+    given() {
+      isGiven = true
+    },
+    proved: () => settle('proved', 'a good proof'),
+    async ended(thrown) {
+      if (isGiven && thrown instanceof Failure)
+        await settle(isWrongProof(thrown) ? 'failed' : 'unclear', thrown.code)
+    },
   }
   try {
-    return await work({
-      given() {
-        isGiven = true
-      },
-      async proved() {
-        if (isProven) return
-        await settle('proved')
-        isProven = true
-      },
-    })
+    return await work(proof)
   } catch (thrown) {
-    if (isGiven && !isProven && isWrongProof(thrown)) await settle('failed')
+    await proof.ended(thrown)
     throw thrown
   }
 }
 
-function isWrongProof(thrown: unknown): boolean {
-  if (!(thrown instanceof Failure) || NO_PROOF.has(thrown.code)) return false
+function isWrongProof({ code, row }: Failure): boolean {
   // A node that refused a password; of a proven client it is only told behind the proof.
-  return thrown.row.reason === 'CREDENTIALS_INVALID' || thrown.code === 'role_refused'
-}
-
-function throttled(log: string): Failure {
-  return new Failure('too_many_failures', { log })
+  return !NO_PROOF.has(code) && (row.reason === 'CREDENTIALS_INVALID' || code === 'role_refused')
 }

@@ -48,8 +48,8 @@ export function workerOf(key: Buffer): number {
 const UNIX_SOCKET = 'local'
 
 /** A client's address to be compared: one spelling, and no port. */
-export function addressOf(client: { address: string } | undefined): string {
-  return client === undefined ? UNIX_SOCKET : client.address.replace(/^::ffff:(?=[\d.]+$)/i, '')
+export function addressOf(client: { address: string } | 'unix'): string {
+  return client === 'unix' ? UNIX_SOCKET : client.address.replace(/^::ffff:(?=[\d.]+$)/i, '')
 }
 
 /** @param worker - 0 to 4095 */

@@ -20,6 +20,8 @@ export interface Cancelling {
   found(key: Buffer, from: string): Promise<boolean>
   /** The gate's own: what a session was doing that it ended, or that its client left. */
   cut(target: CancelTarget): Promise<void>
+  /** The same for what goes on all the same, and without a word in the log; never throws. */
+  cutAgain(target: CancelTarget): Promise<void>
 }
 
 interface CancellingParts {
@@ -31,6 +33,8 @@ interface CancellingParts {
 
 /** On one node. Who waits for a place is one of its sessions, each of them once. */
 const AT_ONCE = 32
+/** Of those that were cancelled before; what is cancelled for the first time doesn't wait behind them. */
+const AGAIN_AT_ONCE = 4
 /** For a place and for the node together; a node that works takes milliseconds. */
 const TIMEOUT_MS = 5_000
 /** Of keys that aren't known where they were looked for, for one address. */
@@ -39,6 +43,7 @@ const UNKNOWN: Rate = { atOnce: 100, perSecond: 20 }
 export function openCancelling({ cancelKeys, primary, log, now }: CancellingParts): Cancelling {
   const elsewhere = boundByAddress(primary.cancel, { now, count: primary.count })
   const [clients, own] = [openNamedTurns(AT_ONCE), openNamedTurns(AT_ONCE)]
+  const repeated = openNamedTurns(AGAIN_AT_ONCE)
   const count = (result: 'sent' | 'own' | 'unknown' | 'dropped' | 'failed') =>
     primary.count({ name: 'cancel', result })
   const send = async ({ node, key }: CancelTarget, turns: typeof own, sent: 'sent' | 'own') => {
@@ -48,6 +53,7 @@ export function openCancelling({ cancelKeys, primary, log, now }: CancellingPart
       count(sent)
     } catch (thrown) {
       count('failed')
+      if (turns === repeated) return
       log.warn(
         { node: node.name },
         `a cancel did not reach the node: ${asFailure(thrown).log ?? String(thrown)}`,
@@ -63,6 +69,7 @@ export function openCancelling({ cancelKeys, primary, log, now }: CancellingPart
   }
   return {
     cut: (target) => send(target, own, 'own'),
+    cutAgain: (target) => send(target, repeated, 'own'),
     found,
     async request(key, from) {
       if (await found(key, from)) return

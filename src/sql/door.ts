@@ -11,16 +11,18 @@ import type { Primary } from '../peers/primary.ts'
 import { openRandomBytes } from '../random.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { errorResponse } from '../wire/server_messages.ts'
+import type { Stop } from './attend.ts'
 import { openCancelKeys } from './cancel_keys.ts'
 import { openCancelling } from './cancelling.ts'
 import { type ClientTls, openClientTls } from './client_tls.ts'
 import type { Guard } from './guard.ts'
-import type { Entrance } from './handshake.ts'
+import type { Origin } from './handshake.ts'
 import { openHandshakeRate } from './handshake_rate.ts'
+import { openLeaving } from './leaving.ts'
 import { openPlaces } from './limits.ts'
 import { type Bind, type Listener, listen } from './listener.ts'
 import type { Clusters } from './route.ts'
-import { type Cluster, type Stop, serve, type Visit } from './session.ts'
+import { type Cluster, serve, type Visit } from './session.ts'
 
 export interface DoorParts {
   listeners: ListenerConfig[]
@@ -83,7 +85,8 @@ export async function openDoor(parts: DoorParts): Promise<Door> {
   }
   try {
     for (const [at, listener] of parts.listeners.entries()) {
-      const accept = (socket: Socket) => sessions.accept(socket, entrances.of(at).entrance)
+      const accept = (socket: Socket, origin: Origin) =>
+        sessions.accept(socket, { origin, entrance: entrances.of(at).entrance })
       const descriptor = parts.descriptors?.[at]
       const terms = { ...listener, descriptor, proxies: () => entrances.of(at).proxies }
       const listening = await listen(terms, accept, parts)
@@ -133,11 +136,12 @@ function openSessions(parts: DoorParts) {
   const live = new Map<Socket, Live>()
   let ending: Parameters<Stop> | undefined
   const cancelling = openCancelling({ ...parts, cancelKeys })
-  const handshakeRate = openHandshakeRate(parts.now)
-  const common = { ...parts, cancelKeys, cancelling, handshakeRate }
+  const leaving = openLeaving(cancelling, parts.log)
+  const handshakeRate = openHandshakeRate(parts.now, parts.primary.count)
+  const common = { ...parts, cancelKeys, cancelling, leaving, handshakeRate }
   return {
     cancel: cancelling.found,
-    accept(socket: Socket, entrance: Entrance): void {
+    accept(socket: Socket, from: Pick<Visit, 'origin' | 'entrance'>): void {
       const id = randomBytes(8).toString('hex')
       const room = limits.connections - live.size - parts.elsewhere()
       if (room <= -FOR_CANCELS) {
@@ -148,7 +152,7 @@ function openSessions(parts: DoorParts) {
       const session: Live = { stop: () => undefined, isSilent: true, over: Promise.resolve() }
       const visit: Visit = {
         id,
-        entrance,
+        ...from,
         limits,
         places: enter(limits),
         noEntry: () => noEntry(ending !== undefined, room, parts),
@@ -184,7 +188,10 @@ function openSessions(parts: DoorParts) {
       ending = [why, 'now']
       for (const session of live.values()) session.stop(...ending)
       const over = Promise.all([...live.values()].map((session) => session.over))
-      await Promise.race([over, deadline(CLOSE_TIMEOUT_MS)])
+      // And what they left on the nodes: nobody cancels it any more when the gate has gone.
+      const left = over.then(() => leaving.over())
+      await Promise.race([left, deadline(CLOSE_TIMEOUT_MS)])
+      leaving.close()
       const closed = [...live.keys()].map(closing)
       await Promise.race([Promise.all(closed), deadline(FLUSH_MS)])
       for (const socket of live.keys()) socket.destroy()

@@ -4,18 +4,22 @@
  * Rule: whoever is let in is judged by what holds then, and thrown out by what holds later.
  */
 import type { Access } from '../config/access.ts'
-import { openAccessLists } from '../config/access_lists.ts'
 import { Failure } from '../failure.ts'
+import type { Metric } from '../peers/messages.ts'
+import type { Primary } from '../peers/primary.ts'
 import { type Facts, judgeAccess, refusesAnyToken } from '../policy/access.ts'
-import { keptOut } from '../policy/lists.ts'
+import { difference } from '../policy/difference.ts'
+import { keptOut, openAccessLists } from '../policy/lists.ts'
 import {
   NO_REVOCATIONS,
   type Revocable,
+  type Revocation,
   type Revocations,
   revocationsOf,
   revoked,
 } from '../policy/revocation.ts'
-import { demandFresh, EMPTY, type StateView } from '../state/snapshot.ts'
+import { EMPTY, type StateView, staleness } from '../state/snapshot.ts'
+import { openRing } from './ring.ts'
 
 /** A session, as it is judged again and again. */
 export interface Guarded {
@@ -24,6 +28,12 @@ export interface Guarded {
   facts: Facts
   /** Undefined for who came without a token. */
   principal: Revocable | undefined
+}
+
+/** One that has begun. */
+interface Live {
+  guarded: Guarded
+  end(why: Failure): void
 }
 
 export interface Guard {
@@ -52,111 +62,139 @@ export interface GuardParts {
   revokedIds(cluster: string): Revocations | undefined
   /** Milliseconds since the epoch. */
   now(): number
+  /** Milliseconds on a clock that is never set. */
+  elapsed(): number
+  count: Primary['count']
 }
 
-/** So many sessions are judged before others have their turn. */
-const TURN = 100
+/** Why somebody is kept out, and by what. */
+interface Refusal {
+  why: Failure
+  by: Extract<Metric, { name: 'access_refused' }>['by']
+}
 
 export function openGuard(parts: GuardParts): Guard {
   const { state } = parts
   const holding = openHolding(parts)
-  const live = new Map<Guarded, (why: Failure) => void>()
-  let round = 0
+  const live = openRing<Live>(review, parts.elapsed)
 
-  function end(guarded: Guarded, { log }: Failure): void {
-    const stop = live.get(guarded)
-    live.delete(guarded)
-    stop?.(new Failure('access_withdrawn', log === undefined ? {} : { log }))
+  function review(session: Live): void {
+    const { refusal } = holding.look(session.guarded)
+    if (refusal === undefined) return
+    live.leave(session)
+    const { log } = refusal.why
+    session.end(new Failure('access_withdrawn', log === undefined ? {} : { log }))
   }
 
-  /** All of them, a few at a time; a later change begins anew. */
-  async function review(): Promise<void> {
-    const mine = ++round
-    let judged = 0
-    for (const guarded of [...live.keys()]) {
-      if (++judged % TURN === 0) await new Promise<void>((resolve) => setImmediate(resolve))
-      if (mine !== round) return
-      if (!live.has(guarded)) continue
-      const { why } = holding.look(guarded)
-      if (why !== undefined) end(guarded, why)
-    }
+  function keepOut(refusal: Refusal | undefined): void {
+    if (refusal === undefined) return
+    parts.count({ name: 'access_refused', by: refusal.by })
+    throw refusal.why
   }
 
   state?.changed(() => {
-    holding.renew()
-    void review()
+    holding.follow()
+    live.changed()
   })
 
   return {
     arrive(facts) {
-      if (state !== undefined) demandFresh(state)
-      const why = holding.lookAtComer(facts)
-      if (why !== undefined) throw why
+      keepOut(stale(state) ?? holding.lookAtComer(facts))
     },
     judge(guarded) {
-      if (state !== undefined) demandFresh(state)
-      const { why, rule } = holding.look(guarded)
-      if (why !== undefined) throw why
+      const { refusal, rule } = holding.look(guarded)
+      keepOut(stale(state) ?? refusal)
       return rule
     },
-    enter(guarded, stop) {
-      live.set(guarded, stop)
-      const { why } = holding.look(guarded)
-      if (why !== undefined) end(guarded, why)
-      return () => void live.delete(guarded)
+    enter(guarded, end) {
+      const session = { guarded, end }
+      live.enter(session)
+      review(session)
+      return () => live.leave(session)
     },
     renew(access) {
       holding.renew(access)
-      void review()
+      live.changed()
     },
   }
 }
 
 /** What holds at the moment. */
 function openHolding({ access: first, state, revokedIds, now }: GuardParts) {
-  const put = (access: Access) => {
-    const { revocations, entries } = state?.snapshot() ?? EMPTY
-    const lists = openAccessLists(access, entries, now())
-    return { access, lists, revocations: revocationsOf(revocations, now()) }
+  let access = first
+  const shared = openAccessLists()
+  let rows: readonly Revocation[] = []
+  let revocations = NO_REVOCATIONS
+  const follow = () => {
+    const snapshot = state?.snapshot() ?? EMPTY
+    shared.replace(snapshot.entries)
+    const { gone, come } = difference(rows, snapshot.revocations, isSame, nameOf)
+    rows = snapshot.revocations
+    if (gone.length + come.length > 0) revocations = revocationsOf(rows, now())
   }
-  let held = put(first)
+  const listed = (facts: Facts) => keptOut([access.lists, shared], facts, now())
+  follow()
   return {
-    /** With another configuration, or with what the state says now. */
-    renew(access = held.access): void {
-      held = put(access)
+    /** What the state says now. */
+    follow,
+    renew(next: Access): void {
+      access = next
     },
     /** Whatever its token may say. */
-    lookAtComer(facts: Facts): Failure | undefined {
-      const { access, lists } = held
-      const listed = keptOut(lists, facts, now())
-      if (listed !== undefined) return denied(facts, listed)
+    lookAtComer(facts: Facts): Refusal | undefined {
+      const out = listed(facts)
+      if (out !== undefined) return denied(facts, out, 'list')
       if (access.rules === undefined) return undefined
       const verdict =
         facts.method === 'passthrough'
           ? judgeAccess(access.rules, facts)
           : refusesAnyToken(access.rules, facts)
-      return verdict?.allowed === false ? denied(facts, ruledOut(verdict.rule)) : undefined
+      return verdict?.allowed === false ? ruledOut(facts, verdict.rule) : undefined
     },
     /** Why not; or the rule that lets it in. */
-    look({ id, facts, principal }: Guarded): { why?: Failure; rule: string } {
-      const { access, lists, revocations } = held
-      const listed = keptOut(lists, facts, now())
-      if (listed !== undefined) return { why: denied(facts, listed), rule: '' }
+    look({ id, facts, principal }: Guarded): { refusal?: Refusal; rule: string } {
+      const out = listed(facts)
+      if (out !== undefined) return { refusal: denied(facts, out, 'list'), rule: '' }
       const verdict = access.rules && judgeAccess(access.rules, facts)
       const rule = verdict?.rule ?? ''
-      if (verdict?.allowed === false) return { why: denied(facts, ruledOut(verdict.rule)), rule }
+      if (verdict?.allowed === false) return { refusal: ruledOut(facts, verdict.rule), rule }
       const own = revokedIds(facts.cluster) ?? NO_REVOCATIONS
       const log = revoked(principal, id, own) ?? revoked(principal, id, revocations)
-      return log === undefined ? { rule } : { why: new Failure('token_revoked', { log }), rule }
+      if (log === undefined) return { rule }
+      return { refusal: { why: new Failure('token_revoked', { log }), by: 'revoked' }, rule }
     },
   }
 }
 
-function ruledOut(rule: string | undefined): string {
-  return rule === undefined ? 'no rule of access fits' : `refused by ${rule}`
+/** A NUL is in neither. */
+function nameOf({ issuer, value }: Revocation): string {
+  return `${issuer}\0${value}`
+}
+
+function isSame(one: Revocation, other: Revocation): boolean {
+  return (
+    one.value === other.value &&
+    one.kind === other.kind &&
+    one.issuer === other.issuer &&
+    one.before === other.before &&
+    one.until === other.until &&
+    one.why === other.why
+  )
+}
+
+/** Nobody new comes in by what may not hold any more. */
+function stale(state: StateView | undefined): Refusal | undefined {
+  const log = state && staleness(state)
+  return log === undefined ? undefined : { why: new Failure('state_stale', { log }), by: 'state' }
+}
+
+function ruledOut(facts: Facts, rule: string | undefined): Refusal {
+  const log = rule === undefined ? 'no rule of access fits' : `refused by ${rule}`
+  return denied(facts, log, 'rule')
 }
 
 /** One sentence, whatever it was: which rule or list is for the log. */
-function denied({ address = '', user, database }: Facts, log: string): Failure {
-  return new Failure('access_denied', { values: { host: address, user, database }, log })
+function denied({ address = '', user, database }: Facts, log: string, by: Refusal['by']): Refusal {
+  const values = { host: address, user, database }
+  return { why: new Failure('access_denied', { values, log }), by }
 }

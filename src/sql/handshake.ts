@@ -38,28 +38,29 @@ export interface Entrance {
   allowPlaintext: boolean
 }
 
+/** Where a connection comes from, in its listener's words: a missing address says nothing of that. */
+export type Origin = Peer | 'unix'
+
 export type Hello = { kind: 'cancel'; key: Buffer } | { kind: 'startup'; startup: Startup }
 
 /** Who is at the other end. */
 export interface Caller {
-  /** Whose connection it is, as the proxy in front says, or the socket; undefined on a unix socket. */
-  peer: Peer | undefined
+  /** Whose connection it is, as the proxy in front says, or the listener. */
+  peer: Origin
   /** It is on this machine, be it behind a proxy: nothing of it crosses a network. */
   here: boolean
 }
 
-export async function whose(client: Leg, { proxied }: Entrance): Promise<Caller> {
-  const { remoteAddress: address, remotePort: port } = client.socket
-  const itself = address !== undefined && port !== undefined ? { address, port } : undefined
-  if (!proxied) return { peer: itself, here: itself === undefined || isLoopback(itself.address) }
+export async function whose(client: Leg, origin: Origin, { proxied }: Entrance): Promise<Caller> {
+  if (!proxied) return { peer: origin, here: origin === 'unix' || isLoopback(origin.address) }
   const told = await client.proxyHeader()
   // One that the proxy says nothing of may be anywhere.
-  return { peer: told ?? itself, here: told !== undefined && isLoopback(told.address) }
+  return { peer: told ?? origin, here: told !== undefined && isLoopback(told.address) }
 }
 
 /** Whether a password of the database may be asked for: over TLS, or on a unix socket. */
 export function isPrivate(client: Leg, { peer }: Caller): boolean {
-  return client.encrypted || peer === undefined
+  return client.encrypted || peer === 'unix'
 }
 
 export async function handshake(client: Leg, entrance: Entrance, { here }: Caller): Promise<Hello> {

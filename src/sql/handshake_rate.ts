@@ -4,6 +4,7 @@
  * Rule: a range is what one holder easily has: an IPv4 network of 256 addresses, an IPv6 network of /48.
  */
 import { Failure } from '../failure.ts'
+import type { Primary } from '../peers/primary.ts'
 import { holder } from './limits.ts'
 import { openTokenBuckets } from './token_bucket.ts'
 
@@ -11,7 +12,7 @@ import { openTokenBuckets } from './token_bucket.ts'
 export type HandshakeRate = (address: string, perSecond: number | undefined) => void
 
 /** @param now - milliseconds */
-export function openHandshakeRate(now: () => number): HandshakeRate {
+export function openHandshakeRate(now: () => number, count: Primary['count']): HandshakeRate {
   let current: { perSecond: number; may: (range: string) => boolean } | undefined
   return (address, perSecond) => {
     if (perSecond === undefined) return
@@ -21,8 +22,9 @@ export function openHandshakeRate(now: () => number): HandshakeRate {
       current = { perSecond, may }
     }
     const range = rangeOf(address)
-    if (!current.may(range))
-      throw new Failure('too_many_from_address', { log: `handshakes of ${range} in this second` })
+    if (current.may(range)) return
+    count({ name: 'throttled', reason: 'handshakes' })
+    throw new Failure('too_many_from_address', { log: `handshakes of ${range} in this second` })
   }
 }
 

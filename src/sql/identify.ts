@@ -48,6 +48,8 @@ export interface IdentifyParts {
   isPrivate: boolean
   /** Milliseconds since the epoch. */
   now(): number
+  /** Told what ended it, before the client hears of that. @throws what the client hears instead */
+  ended(thrown: unknown): Promise<void>
   /** Ends the login. */
   signal: AbortSignal
 }
@@ -78,6 +80,7 @@ export async function identify(
     if (token === undefined) throw new Failure('bearer_token_required', { values })
     return await judge(token, ask, oauthbearer, witness, parts)
   } catch (thrown) {
+    await parts.ended(thrown)
     // RFC 7628 section 3.2.3: the reason in JSON, the client's leave to fail, and then the failure.
     const status = statusOf(asFailure(thrown))
     if (status !== undefined) await refuseBearer(client, status, oauthbearer.challenge)

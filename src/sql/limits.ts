@@ -1,8 +1,8 @@
 /**
  * How many connections an address may have, and how many sessions a role: what one client may take
  * of everybody's. Counted here, in this worker.
- * Rule: whatever was counted is given back exactly once: a role's when the session is over, an address's
- * when its socket is closed as well.
+ * Rule: whatever was counted is given back exactly once: a role's when the session is over and the node
+ * is through with it, an address's when its socket is closed as well.
  */
 import { isIPv6 } from 'node:net'
 import type { Limits } from '../config/config.ts'
@@ -19,6 +19,8 @@ export interface Places {
   stay(address: string): void
   /** A session. @throws Failure `too_many_sessions` */
   ofRole(cluster: string, role: string): void
+  /** The node still has a session of the role's; it counts beside this one's until that is gone. */
+  linger(gone: Promise<void>): void
   /** The session is over. */
   end(): void
   /** And its socket is closed: gives back all of it. */
@@ -67,6 +69,14 @@ class PlacesTaken implements Places {
     if (!take(this.#all.roles, key, sessionsPerUser))
       throw new Failure('too_many_sessions', { values: { user: name } })
     this.#role = key
+  }
+
+  linger(gone: Promise<void>): void {
+    const { roles } = this.#all
+    const role = this.#role
+    if (role === undefined) return
+    take(roles, role, Infinity)
+    void gone.then(() => giveBack(roles, role))
   }
 
   end(): void {

@@ -5,9 +5,11 @@
 import { once } from 'node:events'
 import { chmod, rm } from 'node:fs/promises'
 import { connect, createServer, type Socket } from 'node:net'
-import type { Networks } from '../config/networks.ts'
 import { Failure } from '../failure.ts'
+import type { Networks } from '../policy/networks.ts'
 import type { Logger } from '../telemetry/log.ts'
+import type { Peer } from '../wire/proxy_header.ts'
+import type { Origin } from './handshake.ts'
 
 /** A TCP address, a unix socket, or a socket that listens already. */
 export type Bind = { host: string; port: number } | { path: string; mode: number } | { fd: number }
@@ -29,48 +31,67 @@ export interface Listener {
   close(): Promise<void>
 }
 
+/** Takes a connection; the socket alone can't say where it comes from. */
+type Accept = (socket: Socket, origin: Origin) => void
+
 /** Who is not welcome is logged no more often. */
 const TELL_MS = 60_000
 
 /** @throws Failure `cannot_listen` */
 export async function listen(
   { bind, descriptor, proxies, keepAliveMs }: Terms,
-  accept: (socket: Socket) => void,
+  accept: Accept,
   { log, now }: { log: Logger; now(): number },
 ): Promise<Listener> {
   const keepAlive = { keepAlive: keepAliveMs > 0, keepAliveInitialDelay: keepAliveMs }
-  const welcome = fromProxies(proxies, accept, log, now)
-  const server = createServer({ allowHalfOpen: true, noDelay: true, ...keepAlive }, welcome)
+  const server = createServer({ allowHalfOpen: true, noDelay: true, ...keepAlive })
   const path = 'path' in bind && descriptor === undefined ? bind : undefined
   if (path !== undefined) await removeStale(path.path)
   server.listen(descriptor === undefined ? (path ?? bind) : { fd: descriptor })
   await once(server, 'listening').catch((error: Error) => {
     throw cannotListen(bind, error)
   })
+  const at = server.address()
+  const isTcp = typeof at === 'object' && at !== null
+  server.on('connection', welcome(isTcp, fromProxies(proxies, accept, log, now)))
   // Out of file descriptors: a connection is lost, the gate is not.
   server.on('error', (error) => log.error(`a connection could not be accepted: ${error.message}`))
   if (path !== undefined) await chmod(path.path, path.mode)
-  const at = server.address()
-  const tcp = !('path' in bind) && typeof at === 'object' && at !== null
   return {
-    bound: tcp ? { host: 'host' in bind ? bind.host : at.address, port: at.port } : bind,
+    bound: isTcp ? { host: 'host' in bind ? bind.host : at.address, port: at.port } : bind,
     close: () => new Promise((resolve) => server.close(() => resolve())),
   }
+}
+
+/**
+ * Who resets a TCP connection before it is accepted has no address any more, and what he sent could still be
+ * read: with no address he is nobody, and not somebody on this machine.
+ */
+function welcome(isTcp: boolean, accept: Accept): (socket: Socket) => void {
+  return (socket) => {
+    const origin = isTcp ? otherEnd(socket) : 'unix'
+    if (origin === undefined) socket.destroy()
+    else accept(socket, origin)
+  }
+}
+
+function otherEnd({ remoteAddress: address, remotePort: port }: Socket): Peer | undefined {
+  return address === undefined || port === undefined ? undefined : { address, port }
 }
 
 /** What others say of the client they speak for is nothing to go by: they are not let in. */
 function fromProxies(
   proxies: Terms['proxies'],
-  accept: (socket: Socket) => void,
+  accept: Accept,
   log: Logger,
   now: () => number,
-): (socket: Socket) => void {
+): Accept {
   let closed = 0
   let toldMs = -Infinity
-  return (socket) => {
-    const { remoteAddress: address = '' } = socket
+  return (socket, origin) => {
+    const address = origin === 'unix' ? '' : origin.address
     if (proxies()?.include(address) !== false) {
-      accept(socket)
+      accept(socket, origin)
       return
     }
     socket.destroy()

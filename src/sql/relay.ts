@@ -33,7 +33,7 @@ const ERROR_RESPONSE = 'E'.charCodeAt(0)
 const PARAMETER_STATUS = 'S'.charCodeAt(0)
 const TERMINATE = 'X'.charCodeAt(0)
 
-/** Opened when both legs are signed in; it takes them over until `ended`. */
+/** Opened when both legs are signed in; from `begin` on it takes them over, until `ended`. */
 export class Relay {
   readonly ended: Promise<Ended>
   readonly bytes = { toClient: 0, toNode: 0 }
@@ -42,6 +42,7 @@ export class Relay {
   readonly #fromNode: Headers
   readonly #toNode: Flow
   readonly #toClient: Flow
+  readonly #client: Leg
   readonly #node: Leg
   readonly #end: (ended: Ended) => void
   readonly #keepNode: boolean
@@ -60,6 +61,7 @@ export class Relay {
     const { promise, resolve } = Promise.withResolvers<Ended>()
     this.ended = promise
     this.#end = resolve
+    this.#client = client
     this.#node = node
     this.#keepNode = keepNode
     this.#toNode = new Flow(client, node, false)
@@ -77,12 +79,17 @@ export class Relay {
         this.#phase.fromNode(type, status)
       },
     })
-    client.flow({
+  }
+
+  /** With what the client sent ahead; where it was stopped by now, nothing goes on. */
+  begin(): void {
+    if (this.#over) return
+    this.#client.flow({
       chunk: (bytes) => this.#clientSays(bytes),
       end: () => this.#clientLeaves(),
       broken: (how) => this.#clientIsGone(how),
     })
-    node.flow({
+    this.#node.flow({
       chunk: (bytes) => this.#nodeSays(bytes),
       end: () => this.#nodeLeaves('the node closed the connection'),
       broken: (how) => this.#nodeLeaves(how),

@@ -8,6 +8,7 @@ import type { MembershipChange } from '../cluster/memberships.ts'
 import type { Failure } from '../failure.ts'
 import type { Findings } from '../identity/findings.ts'
 import type { Principal } from '../identity/principal.ts'
+import { shortened } from '../identity/quoted.ts'
 import type { Metric } from '../peers/messages.ts'
 import type { Primary } from '../peers/primary.ts'
 import type { Ask, Grant, Rules } from '../policy/decide.ts'
@@ -25,11 +26,11 @@ import type { Logger } from '../telemetry/log.ts'
 import type { Peer } from '../wire/proxy_header.ts'
 import type { Report as Said } from '../wire/server_messages.ts'
 import type { Startup } from '../wire/startup.ts'
+import type { Origin } from './handshake.ts'
 import type { Ended } from './relay.ts'
 
 /** A name is no longer; what is longer may be a token in the wrong place. */
 const NAME_CHARACTERS_MAX = 63
-const IDENTITY_CHARACTERS_MAX = 256
 
 export interface Observers {
   primary: Pick<Primary, 'audit' | 'count'>
@@ -56,17 +57,16 @@ export class Report {
   #step: Step | '' = ''
   #rule = ''
 
-  /** @param id - of the session. */
-  constructor(socket: Socket, id: string, observers: Observers) {
+  constructor(comer: { id: string; origin: Origin }, observers: Observers) {
     this.#observers = observers
-    this.#connection = describe(socket, id)
+    this.#connection = describe(comer)
     this.#startedMs = observers.now()
     this.#count({ name: 'connection_opened' })
   }
 
   /** Whose connection it is, where a proxy speaks for somebody. */
-  from(peer: Peer | undefined): void {
-    if (peer !== undefined) this.#connection.RemoteAddress = hostPort(peer)
+  from(peer: Origin): void {
+    if (peer !== 'unix') this.#connection.RemoteAddress = hostPort(peer)
   }
 
   /** Filled while the token is judged. */
@@ -263,14 +263,13 @@ export class Report {
   }
 }
 
-function describe(socket: Socket, id: string): Connection {
-  const { remoteAddress: address, remotePort: port } = socket
-  const tcp = address !== undefined && port !== undefined
+function describe({ id, origin }: { id: string; origin: Origin }): Connection {
+  const isUnix = origin === 'unix'
   return {
     SessionID: id,
-    Network: tcp ? 'tcp' : 'unix',
-    RemoteAddress: tcp ? hostPort({ address, port }) : '',
-    Transport: tcp ? 'host' : 'local',
+    Network: isUnix ? 'unix' : 'tcp',
+    RemoteAddress: isUnix ? '' : hostPort(origin),
+    Transport: isUnix ? 'local' : 'host',
     Cluster: '',
     User: '',
     Database: '',
@@ -283,14 +282,15 @@ function hostPort({ address, port }: Peer): string {
 }
 
 const NOBODYS: readonly string[] = []
-const NOBODY = { Issuer: '', KeyID: '', TokenID: '', TokenDigest: '', TokenExpiry: 0 }
+const NOBODY = { Subject: '', Issuer: '', KeyID: '', TokenID: '', TokenDigest: '', TokenExpiry: 0 }
 
 function identify(principal: Principal): Identity {
   return {
-    SystemIdentity: principal.names.join(' ').slice(0, IDENTITY_CHARACTERS_MAX),
+    SystemIdentity: shortened(principal.names.join(' ')),
+    Subject: shortened(principal.subject ?? ''),
     Issuer: principal.issuer,
     KeyID: principal.keyId,
-    TokenID: (principal.tokenId ?? '').slice(0, IDENTITY_CHARACTERS_MAX),
+    TokenID: shortened(principal.tokenId ?? ''),
     TokenDigest: principal.digest,
     TokenExpiry: principal.until ?? 0,
   }
@@ -307,5 +307,5 @@ function encryption(socket: TLSSocket): Encryption {
 }
 
 function cut(name: string): string {
-  return name.length <= NAME_CHARACTERS_MAX ? name : `${name.slice(0, NAME_CHARACTERS_MAX)}…`
+  return shortened(name, NAME_CHARACTERS_MAX)
 }

@@ -8,7 +8,6 @@ import { connect, type NodeSession } from '../cluster/connect.ts'
 import type { SignIn } from '../cluster/node.ts'
 import type { Nodes } from '../cluster/nodes.ts'
 import type { Pool } from '../cluster/pool.ts'
-import type { LeftQuiet } from '../cluster/pool_session.ts'
 import type { AtExpiry, Limits } from '../config/config.ts'
 import { asFailure, Failure } from '../failure.ts'
 import { Leg, LegEnded } from '../leg.ts'
@@ -22,20 +21,27 @@ import type { Dialect } from '../wire/options.ts'
 import { AUTHENTICATION_OK, backendKeyData, errorResponse } from '../wire/server_messages.ts'
 import type { Startup } from '../wire/startup.ts'
 import { type Asked, type NonJwtLogins, readAsk } from './ask.ts'
-import { attempting, type Proof } from './attempt.ts'
-import { addressOf, type CancelKeys, type CancelTarget } from './cancel_keys.ts'
+import { attempting, type Proof, whoTries } from './attempt.ts'
+import { attend, type Left, type Session, type Stop } from './attend.ts'
+import { addressOf, type CancelKeys } from './cancel_keys.ts'
 import type { Cancelling } from './cancelling.ts'
 import { certificateName } from './client_tls.ts'
 import type { Enrolment, Withholding } from './enrol.ts'
-import { endAtExpiry } from './expiry.ts'
 import type { Guard, Guarded } from './guard.ts'
-import { type Caller, type Entrance, handshake, isPrivate, whose } from './handshake.ts'
+import {
+  type Caller,
+  type Entrance,
+  handshake,
+  isPrivate,
+  type Origin,
+  whose,
+} from './handshake.ts'
 import type { HandshakeRate } from './handshake_rate.ts'
 import { identify, type Way } from './identify.ts'
-import { holder, type Places } from './limits.ts'
+import type { Leaving } from './leaving.ts'
+import type { Places } from './limits.ts'
 import type { Passages } from './passages.ts'
 import { clientsAnswers, permitPassage } from './passthrough.ts'
-import { type Ended, Relay } from './relay.ts'
 import { Report } from './report.ts'
 import { type Clusters, route, serverName } from './route.ts'
 import { whileHere } from './while_here.ts'
@@ -51,6 +57,8 @@ export interface Cluster extends Way, Enrolment, Withholding {
   nonJwtLogins: NonJwtLogins
   passages: Passages
   nodes: Nodes
+  /** Who may end what doesn't end by a cancel, where there is such a one. */
+  management: { role: string } | undefined
   /** Where sessions are kept for the next client. */
   pool: Pool | undefined
   /** What becomes of its sessions when their tokens expire. */
@@ -67,6 +75,7 @@ export interface SessionParts {
   clusters(): Clusters<Cluster>
   cancelKeys: CancelKeys
   cancelling: Cancelling
+  leaving: Leaving
   guard: Guard
   handshakeRate: HandshakeRate
   primary: Primary
@@ -79,6 +88,7 @@ export interface SessionParts {
 export interface Visit {
   /** Names the session in every event, and in the HINT of every refusal. */
   id: string
+  origin: Origin
   entrance: Entrance
   limits: Limits
   /** What this session takes of what there is. */
@@ -89,16 +99,13 @@ export interface Visit {
   onStop(stop: Stop, stage?: 'silent'): void
 }
 
-/** `quiet` lets a session go on until nothing is under way, and a silent client say what it came for. */
-export type Stop = (why: Failure, when: 'quiet' | 'now') => void
-
 export async function serve(socket: Socket, visit: Visit, parts: SessionParts): Promise<void> {
   const { places } = visit
   const client = new Leg(socket, 'client')
-  const report = new Report(socket, visit.id, parts)
+  const report = new Report(visit, parts)
   try {
     const session = await letIn(client, report, visit, parts)
-    if (session !== undefined) await attend(client, session, report, visit, parts)
+    if (session !== undefined) await attend(client, session, report, { ...parts, ...visit })
   } catch (thrown) {
     await refuse(client, thrown, report)
   } finally {
@@ -111,17 +118,6 @@ export async function serve(socket: Socket, visit: Visit, parts: SessionParts): 
   }
 }
 
-/** A session that has begun; all that is kept of its login for as long as it goes on. */
-interface Session extends Pick<NodeSession, 'leg' | 'keep' | 'leave'> {
-  target: CancelTarget | undefined
-  /** As what it is judged for as long as it goes on. */
-  guarded: Guarded
-  /** When the token is no longer taken, and what happens then. */
-  expiry: AtExpiry & { untilMs: number | undefined }
-  /** Gives back what it had. Called once. */
-  end(left: LeftQuiet | undefined): void
-}
-
 /**
  * The login, within its deadlines.
  * @returns undefined for who came to cancel
@@ -132,7 +128,7 @@ async function letIn(
   visit: Visit,
   parts: SessionParts,
 ): Promise<Session | undefined> {
-  const { limits, places, entrance, onStop } = visit
+  const { limits, places, origin, entrance, onStop } = visit
   const login = new AbortController()
   const expire = (log: string) => login.abort(new Failure('login_timeout', { log }))
   const late = setTimeout(expire, limits.authenticationTimeoutMs, 'limits.authentication_timeout')
@@ -141,11 +137,11 @@ async function letIn(
   onStop((why, when) => void (when === 'now' && login.abort(why)), 'silent')
   client.speak(login.signal)
   try {
-    const caller = await whose(client, entrance)
+    const caller = await whose(client, origin, entrance)
     const { peer } = caller
     report.from(peer)
-    if (peer !== undefined) parts.handshakeRate(peer.address, limits.handshakesPerSecond)
-    if (peer !== undefined) places.arrive(peer.address)
+    if (peer !== 'unix') parts.handshakeRate(peer.address, limits.handshakesPerSecond)
+    if (peer !== 'unix') places.arrive(peer.address)
     const hello = await handshake(client, entrance, caller)
     clearTimeout(silent)
     if (hello.kind === 'cancel') {
@@ -154,14 +150,14 @@ async function letIn(
       return undefined
     }
     report.hello(hello.startup, client.socket)
-    if (peer !== undefined) places.stay(peer.address)
+    if (peer !== 'unix') places.stay(peer.address)
     const noEntry = visit.noEntry()
     if (noEntry !== undefined) throw noEntry
     onStop((why) => login.abort(why))
     const { cluster, startup } = route(hello.startup, serverName(client.socket), parts.clusters())
     report.routed(cluster)
     const { signal } = login
-    const { now, guard, primary } = parts
+    const { now, guard, primary, leaving } = parts
     const own = {
       id: visit.id,
       client,
@@ -171,6 +167,7 @@ async function letIn(
       places,
       guard,
       primary,
+      leaving,
       now,
       signal,
     }
@@ -186,7 +183,7 @@ async function letIn(
 /** One login, from its startup packet on. */
 interface Login
   extends Pick<Visit, 'id' | 'places'>,
-    Pick<SessionParts, 'guard' | 'primary' | 'now'> {
+    Pick<SessionParts, 'guard' | 'primary' | 'leaving' | 'now'> {
   client: Leg
   report: Report
   cluster: Cluster
@@ -207,8 +204,7 @@ async function admit(startup: Startup, login: Login): Promise<Admitted> {
   report.asked(asked.ask)
   const facts = factsOf(asked, login)
   guard.arrive(facts)
-  const who = { cluster: cluster.name, user: facts.user, address: holder(facts.address ?? '') }
-  return await attempting(who, login.primary, async (proof) =>
+  return await attempting(whoTries(facts), login.primary, async (proof) =>
     facts.method === 'passthrough'
       ? await admitUnjudged(asked, facts, login, proof)
       : await admitByToken(asked, facts, login, proof),
@@ -229,6 +225,7 @@ async function admitByToken(
     cluster,
     isPrivate: isPrivate(client, login.caller),
     now: login.now,
+    ended: proof.ended,
     signal,
   })
   const { principal } = grant
@@ -242,7 +239,7 @@ async function admitByToken(
   // The token dies here, unless the node is to judge it again.
   const leave = cluster.signIn === 'forward' ? { ...grant, token } : grant
   const toNode = (signal: AbortSignal) =>
-    connect(leave, cluster.nodes, parameters, signal, cluster.pool)
+    connect(leave, cluster.nodes, parameters, signal, cluster.pool, (leg) => leftBehind(leg, login))
   const session = await (cluster.pool ? whileHere(client, signal, toNode) : toNode(signal))
   return { ...session, guarded, untilMs: endOf(grant, cluster) }
 }
@@ -280,7 +277,7 @@ async function admitUnjudged(
       throw thrown
     }
   }
-  const address = caller.peer?.address ?? ''
+  const { address = '' } = facts
   const wait = (here: AbortSignal) => cluster.passages.take(address, here, () => enter(here))
   try {
     return await whileHere(client, signal, wait, () => !answers.asked)
@@ -291,12 +288,19 @@ async function admitUnjudged(
   }
 }
 
+/** The node took the role, and nobody waits for the rest any more: it may be at it for as long as it likes. */
+async function leftBehind(leg: Leg, { places, leaving }: Login): Promise<void> {
+  const gone = leaving.leave({ leg, leave: undefined, target: undefined }, true)
+  places.linger(gone)
+  await gone
+}
+
 function factsOf({ ask, jwt }: Asked, { cluster, caller, client }: Login): Facts {
   const { name, dialect, nonJwtLogins, oauthbearer } = cluster
   const passes = !jwt && nonJwtLogins === 'passthrough'
   const bears = !jwt && nonJwtLogins === 'reject' && oauthbearer !== undefined
   return {
-    address: caller.peer?.address,
+    address: caller.peer === 'unix' ? undefined : caller.peer.address,
     user: ask.user,
     foldCase: dialect === 'cockroachdb',
     database: ask.database,
@@ -318,7 +322,7 @@ const NO_CANCEL_KEY = { key: undefined, revoke: () => undefined }
 async function begin(
   { node, leg, opening, warm, keep, leave, release, untilMs, guarded }: Admitted,
   minor: number,
-  { client, report, cluster, caller }: Login,
+  { client, report, cluster, caller, places, leaving }: Login,
   cancelKeys: CancelKeys,
 ): Promise<Session> {
   const { messages, readyForQuery, cancelKey } = opening
@@ -326,12 +330,15 @@ async function begin(
   const { key, revoke } = target
     ? cancelKeys.issue(target, addressOf(caller.peer), minor)
     : NO_CANCEL_KEY
-  const end = (left: LeftQuiet | undefined) => {
+  const management = cluster.management?.role
+  const role = guarded.facts.user
+  const end = ({ quiet, busy = false }: Left) => {
     revoke()
-    if (keep !== undefined && left !== undefined) keep(left)
-    else if (leave !== undefined) leave()
-    else leg.close()
-    release()
+    if (keep !== undefined && quiet !== undefined) {
+      keep(quiet)
+      release()
+    } else
+      places.linger(leaving.leave({ leg, leave, target, management, role }, busy).then(release))
   }
   try {
     await report.opened(node, warm)
@@ -339,50 +346,10 @@ async function begin(
     // In one write: each costs more than all else here.
     client.send(Buffer.concat([AUTHENTICATION_OK, messages, ...keyData, readyForQuery]))
   } catch (thrown) {
-    end(undefined)
+    end({})
     throw thrown
   }
-  return { leg, keep, leave, target, guarded, expiry: { ...cluster.atExpiry, untilMs }, end }
-}
-
-/** The session itself, from the node's greeting to the end of either side. */
-async function attend(
-  client: Leg,
-  { leg, keep, leave, target, guarded, expiry, end }: Session,
-  report: Report,
-  { limits, onStop }: Visit,
-  { now, cancelling, guard }: SessionParts,
-): Promise<void> {
-  let left: LeftQuiet | undefined
-  try {
-    const relay = new Relay(client, leg, keep !== undefined)
-    onStop((why, when) => (when === 'quiet' ? relay.stopAtQuiet(why) : relay.stop(why)))
-    if (limits.idleTimeoutMs !== undefined)
-      relay.stopWhenIdle(limits.idleTimeoutMs, new Failure('idle_timeout'))
-    const disarm = endAtExpiry(relay, { ...expiry, now })
-    const leaveGuard = guard.enter(guarded, (why) => relay.stop(why))
-    const ended = await relay.ended
-    leaveGuard()
-    disarm()
-    // The node would finish a statement whose client was told that it is over. In a pool what a client left
-    // behind ends as well: it would hold a place that counts until the node has closed it.
-    const isBusy = relay.phase !== 'quiet'
-    const cut = isBusy && (ended.by === 'gate' || (leave !== undefined && !leg.ended))
-    // Before the report: what that may throw is not to be said in the middle of a message.
-    client.close(lastWords(ended, report))
-    const cancelled = cut && target !== undefined ? cancelling.cut(target) : undefined
-    await report.ended(ended, relay.bytes).finally(() => cancelled)
-    if (relay.leftQuiet)
-      left = { canceled: target?.wanted === true, parametersTold: relay.parametersTold }
-  } finally {
-    end(left)
-  }
-}
-
-/** Said only between messages, and only when the node didn't give the reason itself. */
-function lastWords({ why, atBoundary, explained }: Ended, report: Report) {
-  if (!atBoundary || explained || why === undefined) return undefined
-  return errorResponse(report.refusal(why))
+  return { leg, keep, target, guarded, expiry: { ...cluster.atExpiry, untilMs }, end }
 }
 
 async function refuse(client: Leg, thrown: unknown, report: Report): Promise<void> {

@@ -1,6 +1,7 @@
 /**
- * What is written to the shared state: revocations, and their end. The gates hear of it by a number that
- * grows with each change, and on PostgreSQL at once by NOTIFY, in the same transaction.
+ * What is written to the shared state: revocations, and their end; entries.ts has those of lists. The gates
+ * hear of it by a number that grows with each change, and on PostgreSQL at once by NOTIFY, in the same
+ * transaction.
  * Rule: what is revoked once more is revoked as far as either says; only a lift takes something back.
  */
 import { literal } from '../cluster/paste.ts'
@@ -22,7 +23,7 @@ const TABLE = `${SCHEMA}.revocations`
 /** A transaction of CockroachDB's that met another one is begun anew. */
 const TRIES = 5
 /** For how long what has ended is still there to be listed. */
-const KEPT_S = 86_400
+export const KEPT_S = 86_400
 
 /**
  * @param who - did it, for the list.
@@ -53,7 +54,7 @@ export async function revoke(
 }
 
 /** NULL is the latest of all. */
-function later(column: string): string {
+export function later(column: string): string {
   const either = `old.${column} IS NULL OR excluded.${column} IS NULL`
   return `CASE WHEN ${either} THEN NULL ELSE greatest(old.${column}, excluded.${column}) END`
 }
@@ -88,7 +89,10 @@ export async function listRevocations({ ask }: StateSession): Promise<ListedRevo
 export const SHOWN_MAX = 2_000
 
 /** The number goes first: who else changes something waits for it. */
-async function changing<T>({ ask, dialect }: StateSession, work: () => Promise<T>): Promise<T> {
+export async function changing<T>(
+  { ask, dialect }: StateSession,
+  work: () => Promise<T>,
+): Promise<T> {
   for (let tries = 1; ; tries++) {
     try {
       await ask('BEGIN')
@@ -105,21 +109,22 @@ async function changing<T>({ ask, dialect }: StateSession, work: () => Promise<T
   }
 }
 
-function checked(text: string): string {
+/** As a value of a statement. @throws Failure `usage` for what no row can hold */
+export function checked(text: string): string {
   if (text.includes('\0')) throw usage('a NUL is in no name')
   if (Buffer.byteLength(text) > TEXT_BYTES_MAX)
     throw usage(`longer than ${TEXT_BYTES_MAX} bytes: ${text.slice(0, 40)}…`)
   return literal(text)
 }
 
-/** Rounded up: neither ends something early nor spares what came in the same second. */
-function seconds(value: number | undefined): string {
+/** As a value of a statement. Rounded up: neither ends something early nor spares what came in the same second. */
+export function seconds(value: number | undefined): string {
   if (value === undefined) return 'NULL'
   const whole = Math.ceil(value)
   if (!Number.isSafeInteger(whole)) throw usage(`${value} is no time`)
   return String(whole)
 }
 
-function usage(problem: string): Failure {
+export function usage(problem: string): Failure {
   return new Failure('usage', { values: { problem } })
 }

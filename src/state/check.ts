@@ -89,11 +89,14 @@ interface Grant {
   privilege: string
 }
 
-/** On the database and on the schema "public" it is about everybody; on what is ours, about anybody else. */
+/**
+ * On the schema "public" it is about everybody; on what is ours, about anybody else. Who may not connect can't
+ * use pg_write_all_data either, which no list of grants shows.
+ */
 const POSTGRESQL_GRANTS = `
   WITH us AS (SELECT oid FROM pg_roles WHERE rolname = current_user),
   acl(object, name, owner, own, items) AS (
-    SELECT 'DATABASE', quote_ident(datname), datdba, false,
+    SELECT 'DATABASE', quote_ident(datname), datdba, true,
       coalesce(datacl, acldefault('d', datdba))
     FROM pg_database WHERE datname = current_database()
     UNION ALL
@@ -108,10 +111,10 @@ const POSTGRESQL_GRANTS = `
   )
   SELECT object, name, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(grantee) END AS grantee,
     privilege_type AS privilege
-  FROM acl, us, aclexplode(items) WHERE grantee = 0 OR (own AND grantee <> us.oid)
+  FROM acl, us, aclexplode(items) WHERE grantee = 0 OR (own AND grantee NOT IN (us.oid, owner))
   UNION ALL
   SELECT 'OWNER', object || ' ' || name, pg_get_userbyid(owner), '' FROM acl, us
-  WHERE own AND owner <> us.oid
+  WHERE own AND owner <> us.oid AND object <> 'DATABASE'
   ORDER BY 1, 2, 3, 4 LIMIT ${SHOWN_MAX}`
 
 async function postgresqlGrants(ask: Ask): Promise<Grant[]> {
@@ -135,7 +138,7 @@ async function cockroachGrants(ask: Ask, { role, database }: StatePlace): Promis
       if (grantee === 'public' || isOther) found.push({ object, name, grantee, privilege })
     }
   }
-  await look('DATABASE', identifier(database), false)
+  await look('DATABASE', identifier(database), true)
   const schemas = await ask('SELECT nspname AS name FROM pg_namespace')
   const there = (name: string) => schemas.some((row: Row) => row['name'] === name)
   if (there('public')) await look('SCHEMA', `${identifier(database)}.public`, false)

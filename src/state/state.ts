@@ -197,8 +197,8 @@ function openHeld({ now, elapsed }: Pick<StateParts, 'now' | 'elapsed'>) {
           if (nowMs >= nextEndMs) take(withoutEnded(snapshot, nowMs))
         },
         other(next: StateSnapshot): string {
-          knownMs = sentMs
           take(next)
+          knownMs = sentMs
           return next.number
         },
       }

@@ -4,13 +4,14 @@
  * Rule: all of it is read in one transaction, or nothing; what can't be understood is an error, since it may
  * be a revocation.
  */
-import { isIP } from 'node:net'
 import type { Row } from '../cluster/query.ts'
 import type { Ask } from '../cluster/visit.ts'
 import { Failure } from '../failure.ts'
+import type { AccessEntry } from '../policy/lists.ts'
+import { readNetwork } from '../policy/networks.ts'
 import type { Revocation, RevocationKind } from '../policy/revocation.ts'
 import type { Dialect } from '../wire/options.ts'
-import type { AccessEntry, StateSnapshot } from './snapshot.ts'
+import type { StateSnapshot } from './snapshot.ts'
 
 export const SCHEMA = 'postern'
 /** What PostgreSQL tells its listeners by; it carries nothing. */
@@ -99,9 +100,10 @@ export async function readAll(ask: Ask, nowMs: number): Promise<StateSnapshot> {
   await ask('BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY')
   const [change] = await ask(`SELECT number FROM ${SCHEMA}.changes`)
   const notOver = `(until IS NULL OR until > ${Math.floor(nowMs / 1000)})`
-  const revocations = await readTable(ask, 'revocations', notOver)
+  const revocations = await readTable(ask, 'revocations', REVOCATION, notOver)
   // A cluster whose allowlist has ended lets in nobody, and not everybody.
-  const entries = await readTable(ask, 'access_entries', `(list = 'allow' OR ${notOver})`)
+  const lasting = `(list = 'allow' OR ${notOver})`
+  const entries = await readTable(ask, 'access_entries', ENTRY, lasting)
   await ask('COMMIT')
   return {
     number: change?.['number'] ?? '',
@@ -110,10 +112,27 @@ export async function readAll(ask: Ask, nowMs: number): Promise<StateSnapshot> {
   }
 }
 
-/** Page by page: an answer of the node's has a bound. */
-async function readTable(ask: Ask, table: string, where: string): Promise<Row[]> {
+/** What is read of a row: first what tells it from the others, by which rows are in order. */
+interface Columns {
+  key: string
+  more: string
+}
+
+const REVOCATION: Columns = { key: 'kind, issuer, value', more: 'before, until, why' }
+export const ENTRY: Columns = { key: 'list, kind, cluster, item', more: 'until, why' }
+
+/** Page by page: an answer of the node's has a bound. In one order: what came and went is soon found. */
+async function readTable(
+  ask: Ask,
+  table: string,
+  { key, more }: Columns,
+  where: string,
+): Promise<Row[]> {
   const name = `postern_${table}`
-  await ask(`DECLARE ${name} CURSOR FOR SELECT * FROM ${SCHEMA}.${table} WHERE ${where}`)
+  await ask(
+    `DECLARE ${name} CURSOR FOR SELECT ${key}, ${more} FROM ${SCHEMA}.${table}
+     WHERE ${where} ORDER BY ${key}`,
+  )
   const rows: Row[] = []
   for (;;) {
     const page = await ask(`FETCH ${PAGE} FROM ${name}`)
@@ -147,14 +166,14 @@ export function revocationOf(row: Row): Revocation {
   }
 }
 
-function entryOf(row: Row): AccessEntry {
+export function entryOf(row: Row): AccessEntry {
   const { list, kind } = row
   if ((list !== 'allow' && list !== 'deny') || (kind !== 'ip' && kind !== 'cluster'))
     throw unusable(
       `an entry of the kind ${JSON.stringify(kind)} in the list ${JSON.stringify(list)}`,
     )
   const item = row['item'] ?? ''
-  if (kind === 'ip' && !isNetwork(item))
+  if (kind === 'ip' && readNetwork(item) === undefined)
     throw unusable(
       `an entry for ${JSON.stringify(item)}, which is neither an address nor a network`,
     )
@@ -165,18 +184,13 @@ function entryOf(row: Row): AccessEntry {
     item,
     until: seconds(row['until']),
     why: row['why'] ?? '',
-    sequence: Number(row['sequence'] ?? 0),
   }
 }
 
-function isNetwork(item: string): boolean {
-  const [, address = '', bits] = /^([^/%]+)(?:\/(\d{1,3}))?$/.exec(item) ?? []
-  const version = isIP(address)
-  return version !== 0 && Number(bits ?? 0) <= (version === 4 ? 32 : 128)
-}
-
 function seconds(text: string | null | undefined): number | undefined {
-  return text === null || text === undefined ? undefined : Number(text)
+  if (text === null || text === undefined) return undefined
+  if (!/^-?\d+$/.test(text)) throw unusable(`a time that is none: ${JSON.stringify(text)}`)
+  return Number(text)
 }
 
 function unusable(what: string): Failure {

@@ -21,8 +21,10 @@ export interface Connection {
 
 /** What the token said, once it was verified. */
 export interface Identity {
-  /** The principals of the token's claim. */
+  /** The principals of the token's claim; like `Subject` and `TokenID` cut at 256 characters, with a mark. */
   SystemIdentity: string
+  /** `sub`, where the token has one. */
+  Subject: string
   Issuer: string
   KeyID: string
   TokenID: string

@@ -1,15 +1,19 @@
 /**
  * A line of the log or of the audit stream, as it may be shown: without a character that a terminal obeys,
  * or that some take for the end of a line, and without a token that somebody put in the wrong place.
- * Rule: what is inside a JSON text is escaped as JSON escapes it, so nothing is lost but the token.
+ * Rule: what is inside a JSON text is escaped as JSON escapes it, so nothing is lost but the token; and it
+ * takes time by the length of the line alone, whatever is in it.
  */
 import type { DestinationStream } from './log.ts'
 
 const PLAIN = /^[ -~]*\n$/
 /** Controls beyond those that JSON escapes itself, and what only changes how others look. */
 const UNSHOWN = /(?!\n$)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu
-/** RFC 7515 section 7.1: a header that begins with `{"` or `{ `, claims, and a signature. */
-const TOKEN = /\bey[\w-]{8,}\.[\w-]+\.[\w-]*/g
+/** An escape of JSON's, whose letters belong to no word; or a word, which may be a token. */
+const WORD = /\\(?:u[\da-f]{4}|.)|[\w.-]+/g
+/** In base64url: a brace, and behind it a quote or white space. */
+const HINT = /e[wy][\w-]{8}/
+const HEADER = /(?:^|-)e[wy][\w-]{8}/
 
 /** @param to - gets each line in the form in which it may be shown. */
 export function shownTo(to: DestinationStream): DestinationStream {
@@ -17,13 +21,20 @@ export function shownTo(to: DestinationStream): DestinationStream {
 }
 
 function shown(line: string): string {
-  const clear = line.includes('ey') ? line.replace(TOKEN, hide) : line
+  const clear = HINT.test(line) ? line.replace(WORD, withoutToken) : line
   return PLAIN.test(clear) ? clear : clear.replace(UNSHOWN, escaped)
 }
 
-function hide(text: string): string {
-  const [header = ''] = text.split('.')
-  return Buffer.from(header, 'base64url').toString('latin1').startsWith('{') ? '[token]' : text
+/** RFC 7515 section 7.1: a header, and at least two parts more. */
+function withoutToken(word: string): string {
+  let before = 0
+  for (const part of word.split('.').slice(0, -2)) {
+    const found = HEADER.exec(part)
+    const at = before + (found?.index ?? 0) + (found?.[0].startsWith('-') ? 1 : 0)
+    if (found !== null) return `${word.slice(0, at)}[token]`
+    before += part.length + 1
+  }
+  return word
 }
 
 function escaped(character: string): string {

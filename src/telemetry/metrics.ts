@@ -2,11 +2,15 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { IssuerStatus } from '../issuers/issuer.ts'
 import type { Metric } from '../peers/messages.ts'
+import type { StateView } from '../state/snapshot.ts'
 
 export interface Metrics {
   count(metric: Metric): void
   /** What is asked for each time that somebody looks. */
   watch(issuers: () => readonly IssuerStatus[]): void
+  watchState(state: StateView): void
+  /** @param remembered - how many failures the throttle of logins remembers */
+  watchThrottle(remembered: () => number): void
   /** The Prometheus text format, and its content type. */
   render(): Promise<{ type: string; text: string }>
 }
@@ -20,6 +24,7 @@ export function openMetrics(version: string): Metrics {
   const instruments = {
     ...ofConnections(registry),
     ...ofSessions(registry),
+    ...ofRefusals(registry),
     ...ofTokens(registry),
     ...ofNodes(registry),
     ...ofPools(registry),
@@ -32,6 +37,8 @@ export function openMetrics(version: string): Metrics {
   }).set({ version }, 1)
   return {
     watch: (issuers) => ofIssuers(registry, issuers),
+    watchState: (state) => ofState(registry, state),
+    watchThrottle: (remembered) => ofThrottle(registry, remembered),
     count: <M extends Metric>(metric: M) => (instruments[metric.name] as (of: M) => void)(metric),
     render: async () => ({ type: registry.contentType, text: await registry.metrics() }),
   }
@@ -139,6 +146,26 @@ function ofSessions(registry: Registry) {
   } satisfies Partial<Instruments>
 }
 
+function ofRefusals(registry: Registry) {
+  const registers = [registry]
+  const throttled = new Counter({
+    name: 'postern_throttled_total',
+    help: "Attempts told to come back later: 'wait' after a failed login, 'handshakes' of a range of addresses.",
+    labelNames: ['reason'],
+    registers,
+  })
+  const kept = new Counter({
+    name: 'postern_access_refused_total',
+    help: "Logins refused by who may come in, by what said so: 'rule', 'list', 'revoked', or 'state' that is too old.",
+    labelNames: ['by'],
+    registers,
+  })
+  return {
+    throttled: ({ reason }) => throttled.inc({ reason }),
+    access_refused: ({ by }) => kept.inc({ by }),
+  } satisfies Partial<Instruments>
+}
+
 function ofTokens(registry: Registry) {
   const registers = [registry]
   const tokens = new Counter({
@@ -243,6 +270,35 @@ function ofPools(registry: Registry) {
     pool_closed: ({ cluster, why }) => closed.inc({ cluster, why }),
     pool_size: ({ cluster, of, change }) => sizes[of].inc({ cluster }, change),
   } satisfies Partial<Instruments>
+}
+
+/** One number, asked for when somebody looks. */
+function gauge(registry: Registry, name: string, help: string, value: () => number): void {
+  const registers = [registry]
+  new Gauge({
+    name,
+    help,
+    registers,
+    collect() {
+      this.set(value())
+    },
+  })
+}
+
+function ofThrottle(registry: Registry, remembered: () => number): void {
+  const help = 'Users at addresses, and addresses as a whole, whose failed logins are remembered.'
+  gauge(registry, 'postern_throttle_entries', help, remembered)
+}
+
+/** Where gates share a state. */
+function ofState(registry: Registry, { snapshot, ageMs }: StateView): void {
+  const revocations = () => snapshot().revocations.length
+  gauge(registry, 'postern_revocations', 'Revocations in the shared state.', revocations)
+  const entries = () => snapshot().entries.length
+  gauge(registry, 'postern_access_entries', 'Entries of lists in the shared state.', entries)
+  const help =
+    'Since the shared state was last heard of; beyond state.max_age nobody new is let in.'
+  gauge(registry, 'postern_state_age_seconds', help, () => ageMs() / 1000)
 }
 
 /** Set when somebody looks. The label is an issuer of the configuration, never a token's. */

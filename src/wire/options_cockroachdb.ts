@@ -1,32 +1,73 @@
 /**
  * `options` as a CockroachDB node reads it: unescaped once as a URL's query is, split on white
  * space, and every piece must be a setting (`-c key=value`, `-ckey=value`, `--key=value`).
+ * Not all versions unescape, and some split byte by byte: those are the other readings.
  * Its one rule: the gate accepts no more than the node does, and says no in the node's words.
  * https://www.cockroachlabs.com/docs/stable/connection-parameters#supported-options-parameters
  */
 import { Failure } from '../failure.ts'
 
-/** One setting: its key in lower case with `_`, and how it was written, unescaped once. */
+/**
+ * One setting: its key in lower case with `_`, and how it was written; `start` and `end` say where it
+ * stands in the text that was split, with the white space before it.
+ */
 export interface Setting {
   key: string
   value: string
   written: string
+  start: number
+  end: number
 }
 
 const PIECE = /(?:\\.?|[^\\\p{White_Space}])+/gsu
+/** What Go's unicode.IsSpace says of single bytes: U+0085 and U+00A0 are bytes within other characters, too. */
+const PIECE_OF_BYTES = /(?:\\.?|[^\\\t-\r \x85\xa0])+/gsu
+const ONE_READING = /^[\t-\r -$&-*,-~]*$/
 
 export function parseSettings(options: string): Setting[] {
   const unescaped = unescapeQuery(options)
   if (unescaped === undefined) refuse(`failed to unescape options "${printable(options)}"`)
+  return settingsOf(unescaped, PIECE)
+}
+
+/** As a node reads it that doesn't unescape (23.1 and newer); undefined where it would refuse it. */
+export function parseUnescaped(options: string): Setting[] | undefined {
+  return tried(options, PIECE)
+}
+
+/** Whatever else a node may read in it; one that would refuse it reads nothing. */
+export function otherReadings(options: string): Setting[][] {
+  if (ONE_READING.test(options)) return []
+  const texts = new Set([options, unescapeQuery(options) ?? options])
+  return [...texts].flatMap((text) => {
+    const bytes = Buffer.from(text).toString('latin1')
+    const readings = [tried(text, PIECE), tried(bytes, PIECE_OF_BYTES)]
+    return readings.filter((each) => each !== undefined)
+  })
+}
+
+function tried(text: string, piece: RegExp): Setting[] | undefined {
+  try {
+    return settingsOf(text, piece)
+  } catch (thrown) {
+    if (thrown instanceof Failure) return undefined
+    throw thrown
+  }
+}
+
+function settingsOf(text: string, piece: RegExp): Setting[] {
   const settings: Setting[] = []
   let afterC = false
-  for (const { text, start, end } of splitPieces(unescaped, PIECE)) {
-    if (text === '-c') {
+  let before = 0
+  for (const { text: plain, start, end } of splitPieces(text, piece)) {
+    if (plain === '-c') {
       afterC = true
       continue
     }
-    const written = unescaped.slice(start, end)
-    settings.push({ ...parseSetting(text, afterC), written: afterC ? `-c ${written}` : written })
+    const itself = text.slice(start, end)
+    const written = afterC ? `-c ${itself}` : itself
+    settings.push({ ...parseSetting(plain, afterC), written, start: before, end })
+    before = end
     afterC = false
   }
   return settings

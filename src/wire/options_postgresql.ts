@@ -1,6 +1,6 @@
 /**
  * `options` as a PostgreSQL backend reads it: split on C white space (pg_split_opts), then getopt.
- * The backend judges its own settings, so this reader refuses nothing: it finds settings and cuts
+ * The backend judges its own settings, so this reader refuses nothing: it finds settings, and cuts
  * them out. Its one rule: what is not cut stays byte for byte what it was, and means the same.
  * https://www.postgresql.org/docs/18/app-postgres.html
  */
@@ -46,8 +46,34 @@ export function cutSettings(options: string, cut: Setting[]): string | undefined
   return rest === '' ? undefined : rest
 }
 
+const DELAYS = new Set(['post_auth_delay', 'pre_auth_delay'])
+
+/**
+ * Whether the setting has the backend sleep, which is for who debugs one. A session that sleeps before it begins
+ * has no key yet to cancel it by, and notices nobody's leaving.
+ */
+export function isDelay(name: string): boolean {
+  return DELAYS.has(settingKey(name))
+}
+
+/** The name of such a setting in `options`, by whichever switch; undefined where there is none. */
+export function findDelay(options: string): string | undefined {
+  const pieces = splitPieces(options, PIECE).values()
+  for (const piece of pieces) {
+    if (piece.text === '--') break
+    const next = awaitsArgument(piece) ? (pieces.next().value?.text ?? '') : ''
+    const [, flag, argument = ''] = SWITCH.exec(piece.text + next) ?? []
+    if (flag === 'W') return 'post_auth_delay'
+    const [name = ''] = argument.split('=')
+    if ((flag === 'c' || flag === '-') && isDelay(name)) return settingKey(name)
+  }
+  return undefined
+}
+
 /** Of the backend's flags ("B:bC:c:D:d:EeFf:h:ijk:lN:nOPp:r:S:sTt:v:W:-:"): those with a colon. */
 const TAKES_ARGUMENT = /[BCDNSWcdfhkprtv-]/
+/** The one of joined flags (`-eS`) that takes an argument, and that. */
+const SWITCH = /^-[^BCDNSWcdfhkprtv-]*([BCDNSWcdfhkprtv-])(.*)$/su
 
 /** Flags may be joined (`-eS`); the first that takes an argument takes the rest of the piece. */
 function awaitsArgument({ text }: Piece): boolean {

@@ -13,11 +13,13 @@ import {
 } from '../support/issuer_server.ts'
 import {
   type Message,
+  message,
   openPlain,
   openTls,
   query,
   refusalOf,
   signIn,
+  uint32,
   type WireClient,
 } from '../support/wire_client.ts'
 
@@ -89,6 +91,12 @@ export async function outcome(client: WireClient, said: Message[]): Promise<stri
     return `${refusal['C']}: ${[refusal['M'], refusal['D']].filter(Boolean).join(' / ')}`
   if (said.at(-1)?.type !== 'Z') return 'closed'
   return `in as ${await value(client, WHO)}`
+}
+
+/** A token as the first answer to an offer of OAUTHBEARER (RFC 7628); none where it is empty. */
+export function bearing(token: string): Buffer {
+  const bytes = Buffer.from(`n,,\x01auth=${token && `Bearer ${token}`}\x01\x01`)
+  return message('p', Buffer.concat([Buffer.from('OAUTHBEARER\0'), uint32(bytes.length), bytes]))
 }
 
 /** The first column of the first row, or the error's text. */

@@ -83,6 +83,7 @@ describe('5.9 memory before anybody is known', () => {
 
   describe('by many who hold on to it', () => {
     const CLIENTS = 300
+    const TOGETHER = 20
     const KIB = 1024
     let served: Served
     beforeAll(async () => {
@@ -145,11 +146,14 @@ describe('5.9 memory before anybody is known', () => {
       const pid = served.child.pid ?? 0
       const before = (await residentBytes(pid)) ?? 0
       const clients: WireClient[] = []
-      for (let at = 0; at < CLIENTS; at++) {
-        const client = await open()
-        client.socket.on('error', () => undefined)
-        await say(client)
-        clients.push(client)
+      for (let at = 0; at < CLIENTS; at += TOGETHER) {
+        const opening = Array.from({ length: TOGETHER }, async () => {
+          const client = await open()
+          client.socket.on('error', () => undefined)
+          await say(client)
+          return client
+        })
+        clients.push(...(await Promise.all(opening)))
       }
       expect(await attempt(served, await served.token('maxroach'))).toBe(IN)
       const grown = ((await residentBytes(pid)) ?? 0) - before
@@ -160,7 +164,7 @@ describe('5.9 memory before anybody is known', () => {
   })
 })
 
-describe('5.9 bytes that drip', () => {
+describe.concurrent('5.9 bytes that drip', () => {
   const limits = { handshake_timeout: '400ms', authentication_timeout: '800ms' }
   let short: TestGate
   beforeAll(async () => {

@@ -290,6 +290,8 @@ access:
       'address=10.0.0.1',
       'user=carl,address=here',
       'user=carl,method=trust',
+      'user=carl,method=oauthbearer',
+      'user=carl,method=passthrough',
       'user=carl,cluster=x',
     ]) {
       const { code, stderr } = await check(QUIET, '--as', as)

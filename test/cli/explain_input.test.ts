@@ -222,6 +222,7 @@ describe('hostile tokens', () => {
     ['an audience that a terminal obeys', es256({ aud: obeyed }), 'audience invalid_audience'],
     ['a time beyond the calendar', es256({ exp: 9e15 }), 'in as maxroach'],
     ['a time that is none', es256({ exp: 1e300 }), 'exp invalid_token'],
+    ['an id of another kind', es256({ jti: ['gone'], exp: 'x' }), 'jti invalid_token'],
     ['times of other kinds', es256({ iat: {}, exp: 'x', nbf: [] }), 'iat invalid_token'],
     [
       'a claim nested deep',

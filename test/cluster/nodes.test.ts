@@ -14,7 +14,7 @@ import {
   type Reached,
 } from '../../src/cluster/nodes.ts'
 import type { Look } from '../../src/cluster/probe.ts'
-import { NodeRefused } from '../../src/cluster/sign_in.ts'
+import { NodeRefused, StalledInside } from '../../src/cluster/sign_in.ts'
 import { asFailure, FAILURES, Failure, NODE_SAYS } from '../../src/failure.ts'
 import { LegEnded } from '../../src/leg.ts'
 import { nodeAt } from '../support/managed_node.ts'
@@ -164,6 +164,16 @@ describe('a node that fails', () => {
       expect(failure).toMatchObject({ code, log: `node a refused: ${sqlstate}` })
       expect(tried).toHaveLength(at)
     }
+    expect(states()).toEqual([])
+  })
+
+  it('to let in a role that it took: another one is tried, and nobody is sent away for it', async () => {
+    const { nodes, states, events } = open([member('a'), member('b')])
+    const stalled = () => new Failure('node_signin_failed', { cause: new StalledInside() })
+    const { attempt, tried } = attempts({ a: stalled })
+    for (let at = 0; at < 4; at++) (await nodes.reach(attempt, never)).release()
+    expect(tried).toEqual(['a', 'b', 'a', 'b', 'a', 'b', 'a', 'b'])
+    expect(events.filter(({ kind }) => kind === 'failed')).toHaveLength(4)
     expect(states()).toEqual([])
   })
 

@@ -77,6 +77,14 @@ describe('jwt_revoked_ids', () => {
     expect(isRevoked('', 'jti-1')).toBe(false)
   })
 
+  it('is no id that the audit stream cut', () => {
+    const cut = `${'j'.repeat(256)}…`
+    expect(told(good(`    jwt_revoked_ids: [${cut}, x]`))).toEqual([
+      '9:22: an id ends where the audit stream cuts what is longer than 256 characters: write all of it',
+    ])
+    expect(told(good(`    jwt_revoked_ids: [short…, ${'j'.repeat(300)}]`))).toEqual([])
+  })
+
   it.each(['[1]', '{a: b}', 'true'])('is not %s', (value) => {
     expect(told(good(`    jwt_revoked_ids: ${value}`))).toEqual([
       expect.stringMatching(/^9:\d+: write ids of tokens \(jti\): a list of texts/),

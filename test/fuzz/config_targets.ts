@@ -9,7 +9,7 @@ import fc from 'fast-check'
 import { Document, parse } from 'yaml'
 import { type Config, inspectConfig, parseConfig } from '../../src/config/config.ts'
 import type { Outside } from '../../src/config/document.ts'
-import { network, openNetworks } from '../../src/config/networks.ts'
+import { network } from '../../src/config/networks.ts'
 import { outsideOf } from '../../src/config/source.ts'
 import {
   duration,
@@ -23,10 +23,11 @@ import {
 import { warningsOf } from '../../src/config/warnings.ts'
 import { issue, makeCa } from '../../src/dev/certificates.ts'
 import { Failure } from '../../src/failure.ts'
+import { openNetworks, networkText as textOf } from '../../src/policy/networks.ts'
 import { certify } from '../support/certify.ts'
 import { ec, jwk } from '../support/forge.ts'
-import { numberOf } from './issuer_targets.ts'
 import { addressText, anyJson, few, nearlyText, oddNumber, oddText } from './made_up.ts'
+import { isIn } from './near_networks.ts'
 import { HEAVY, must, mustEqual, sharing, type Target, target } from './target.ts'
 
 const FOLDER = new URL('../../config/', import.meta.url)
@@ -44,7 +45,7 @@ const texts = [
 /** A file that says something of most keys; beside it, the reference and the examples without their comments. */
 const FULL = `
 listeners:
-  - {address: 127.0.0.1:0, tls: {cert_file: gate.crt, key_file: gate.key}, keepalive: 30s}
+  - {address: 127.0.0.1:0, tls: {cert_file: gate.crt, key_file: gate.key, client_ca_file: ca.crt}, keepalive: 30s}
   - {address: 127.0.0.1:1, allow_plaintext: true, proxy_protocol: {from: [10.0.0.0/8, "fd00::/8"]}}
   - {directory: /run/postern, mode: '0770'}
 clusters:
@@ -52,12 +53,13 @@ clusters:
     kind: postgresql
     nodes: [{address: "127.0.0.1:5432"}, {address: "[::1]:5433", weight: 2}]
     sign_in: scram
-    scram: {secrets: {ann: ${SECRET}, gate: ${SECRET}}}
+    scram: {secrets: {ann: ${SECRET}, gate: ${SECRET}, keeper: ${SECRET}}}
     management: {role: gate}
     pool: {mode: session, size: 10}
     server.jwt_authentication.enabled: true
     server.jwt_authentication.issuers.configuration: ["https://iss.test", "https://two.test"]
     server.jwt_authentication.audience: ["a", "b"]
+    jwt_revoked_ids: [one, two]
     server.jwt_authentication.claim: /a/b
     server.jwt_authentication.authorization.enabled: true
     server.jwt_authentication.authorization.roles: [team, "/^t_.*$"]
@@ -74,10 +76,11 @@ clusters:
     kind: postgresql
     nodes:
       - {address: "10.0.0.1:5432", tls: {ca_file: ca.crt, server_name: db, sslnegotiation: direct}, locality: eu}
-      - {dns: db.internal, port: 5432, tls: {ca_file: ca.crt}, health_url: "http://db:8080/health"}
+      - {dns: db.internal, port: 5432, tls: {ca_file: ca.crt}, health_url: "http://db.internal:8080/health"}
       - {srv: _pg._tcp.internal, tls: {ca_file: ca.crt}}
     sign_in: certificate
     certificate: {ca_cert: ca.crt, ca_key: ca.key}
+    management: {role: gate}
     target: read_write
     prefer: {locality: eu}
     non_jwt_logins: passthrough
@@ -93,8 +96,14 @@ clusters:
     server.jwt_authentication.issuers.configuration: {issuer_jwks_map: {"https://iss.test": "https://iss.test/keys"}}
     server.jwt_authentication.issuers.custom_ca: {file: ca.crt}
     issuer_options: {"https://iss.test": {custom_ca: {file: ca.crt}, allow_plaintext: true, bearer_token_file: token}}
+state: {cluster: one, role: keeper, database: shared, max_age: 30s}
+access_lists: {allowlist_file: allow.yaml, denylist_file: deny.yaml}
+access:
+  - {address: [10.0.0.0/8, unix], user: ["/^svc_.*$", carl], database: app, cluster: one, action: allow}
+  - {issuer: "https://iss.test", method: [jwt], action: allow}
+  - {certificate: true, action: jwt}
 peers: {listen: "127.0.0.1:26258", gates: ["10.0.0.2:26258", _peers._tcp.internal], ca_cert: ca.crt, ca_key: ca.key}
-limits: {connections: 100, handshake_timeout: 5s}
+limits: {connections: 100, handshake_timeout: 5s, handshakes_per_second: 9, failed_login_delay: 2s}
 log: {level: info}
 audit: {to: "\${env:AUDIT}"}
 ops: {listen: 127.0.0.1:0}
@@ -114,6 +123,8 @@ async function outside(): Promise<Outside> {
     'half.pem': authority.certPem.slice(0, 200),
     'locked.key': authority.keyPem.replaceAll('PRIVATE', 'ENCRYPTED PRIVATE'),
     'ca.crt': authority.certPem,
+    'allow.yaml': `SequenceNumber: 1\nallowlist: {one: {ips: [10.0.0.0/8]}}`,
+    'deny.yaml': `SequenceNumber: 1\ndenylist: [{entity: {item: 10.6.6.6, type: ip}}]`,
     odd: `\ufeff\0{file: odd} \${env:AUDIT}`,
   }
   const known = (path: string): string => {
@@ -268,6 +279,7 @@ const values = sharing(
   'config/values',
   async () => {
     const from = await outside()
+    must(read(JSON.stringify(bases[0]), from) !== undefined, 'what all are made of is mistaken')
     return {
       cases: fc.tuple(fc.nat(bases.length - 1), few(change)),
       judge([base, changes]) {
@@ -416,14 +428,16 @@ const networks = target(
     const moved = isIP(own) === 4 ? own.replace(/\d+$/, String(part)) : own
     const shown = mapped && isIP(moved) === 4 ? `::ffff:${moved}` : moved
     for (const address of [own, shown, any]) {
-      const number = isIP(address) > 0 && !address.includes('%') ? numberOf(address) : undefined
-      if (number === undefined) continue
-      const expected = read.some((each) => {
-        const bits = each.family === 'ipv4' ? 96 + each.bits : each.bits
-        const shift = BigInt(128 - bits)
-        return (numberOf(each.address) ?? 0n) >> shift === number >> shift
-      })
-      mustEqual(opened.include(address), expected, `${address} in ${JSON.stringify(read)}`)
+      if (isIP(address) === 0) continue
+      const texts = read.map(({ address, bits }) => `${address}/${bits}`)
+      const expected = texts.some((text) => isIn(text, address))
+      mustEqual(opened.include(address), expected, `${address} in ${texts}`)
+      // In its one spelling a network is the same.
+      for (const [index, each] of read.entries()) {
+        const text = textOf(each)
+        mustEqual(isIn(text, address), isIn(texts[index] ?? '', address), `${address} in ${text}`)
+        mustEqual(textOf(network.parse(text)), text, 'spelled again')
+      }
     }
   },
 )

@@ -4,7 +4,8 @@ import { describe, expect, test } from 'vitest'
 import { TARGETS } from './targets.ts'
 
 /** Those that take more than a millisecond a case. */
-const SLOW = /^(?:config\/(?:values|yaml)|token\/contents|session\/)/
+const SLOW =
+  /^(?:config\/(?:values|yaml)|token\/contents|issuer\/(?:get|issuer)$|gates\/|session\/)/
 
 describe('holds, whatever comes', () => {
   test.each(TARGETS.map((target) => [target.name, target] as const))('%s', async (name, target) => {

@@ -1,9 +1,12 @@
 /** What the fuzzing found, as it found it, and what became of it. */
-import { expect, test } from 'vitest'
+import { describe, expect, it, test } from 'vitest'
+import { readAccess } from '../../src/config/access.ts'
 import { parseConfig } from '../../src/config/config.ts'
 import { Failure } from '../../src/failure.ts'
 import { parseKeySet, parsePublishedKeySet } from '../../src/identity/keys.ts'
 import { freshness } from '../../src/issuers/freshness.ts'
+import { revocationOf } from '../../src/state/tables.ts'
+import { shownTo } from '../../src/telemetry/line.ts'
 
 /** The mistakes of a file that is not more than this. */
 function mistakes(text: string): string[] {
@@ -72,3 +75,62 @@ test('issuer/freshness: a quote that does not end in one line is not ended by th
     freshUntilMs: 2,
   })
 })
+
+describe('telemetry/line', () => {
+  const TOKEN = 'eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbm4ifQ.c2ln'
+  const shown = (text: string) => {
+    let line = ''
+    const to = {
+      write(said: string) {
+        line = said
+      },
+    }
+    shownTo(to).write(`${JSON.stringify({ text })}\n`)
+    return (JSON.parse(line) as { text: string }).text
+  }
+
+  it.each(['\n', '\t', '\0', '\u001f', '\ud800', '\\', '"', '--', 'a.', 'é'])(
+    'hides a token behind %j, which JSON may escape with letters',
+    (before) => {
+      expect(shown(`x${before}${TOKEN} y`)).toBe(`x${before}[token] y`)
+    },
+  )
+
+  it('leaves an escape whole that ends like the beginning of a token', () => {
+    const text = `\u000e${TOKEN.slice(1)}`
+    expect(shown(text)).toBe(text)
+  })
+
+  it('hides one whose header begins with a line break, and all parts of an encrypted one', () => {
+    const header = Buffer.from('{\n  "alg": "ES256"\n}').toString('base64url')
+    expect(shown(`${header}.e30.c2ln`)).toBe('[token]')
+    expect(shown(`${TOKEN}.ciphertext.tag, and`)).toBe('[token], and')
+    expect(shown('eyJhbGciOiJkaXIifQ..iv.ciphertext.tag')).toBe('[token]')
+    expect(shown(`${TOKEN}${TOKEN}`)).toBe('[token]')
+  })
+
+  it.each(['eyeglasses.example', 'keyserver12.example.com', '192.0.2.1', 'ey.ey.ey', '...'])(
+    'shows %s, which is none',
+    (text) => {
+      expect(shown(text)).toBe(text)
+    },
+  )
+})
+
+test('access/list_text: a list that is inside of itself is a mistake, and not the end of the gate', () => {
+  const said: string[] = []
+  const text = 'SequenceNumber: &a [*a]'
+  const complain = (_path: PropertyKey[], what: string) => void said.push(what)
+  const reading = { text: () => text, resolve: (path: string) => path, complain }
+  const sections = { access_lists: { denylist_file: 'deny.yaml' }, clusters: {} }
+  readAccess(sections, reading as never, () => '', undefined)
+  expect(said).toEqual(['deny.yaml: Alias resolution is disabled'])
+})
+
+test.each(['soon', '', '1e3', 'Infinity'])(
+  'state/revocation: one until %j is not one that has ended',
+  (until) => {
+    const read = () => revocationOf({ kind: 'all', until })
+    expect(read).toThrow(`the shared state has a time that is none: "${until}"`)
+  },
+)

@@ -150,6 +150,8 @@ function configuration(dir: string, node: string, asking: string, files: Files) 
         connect_timeout: '1s',
       },
     },
+    // Who guesses wrong all the time would soon only hear that he has to wait: policy/throttle is about that.
+    limits: { failed_login_delay: '0s' },
     log: { level: 'debug' },
   }
   return parseConfig('/etc/postern/postern.yaml', JSON.stringify(file), {

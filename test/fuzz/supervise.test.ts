@@ -1,7 +1,7 @@
 /** The program itself: it finds what is there, says how to repeat it, and goes on. */
 import { spawn } from 'node:child_process'
 import { text } from 'node:stream/consumers'
-import { expect, test } from 'vitest'
+import { beforeAll, expect, test } from 'vitest'
 import { TARGETS } from './broken_targets.ts'
 import { fuzz } from './supervise.ts'
 import type { Finding } from './target.ts'
@@ -19,8 +19,13 @@ async function run(seconds: number, stop = new AbortController().signal) {
 const of = (findings: Finding[], target: string) =>
   findings.filter((each) => each.target === target)
 
+let long: Awaited<ReturnType<typeof run>>
+beforeAll(async () => {
+  long = await run(3)
+})
+
 test('finds what throws, hangs, grows and is caught by nobody, and goes on behind each', async () => {
-  const { findings, said } = await run(3)
+  const { findings, said } = long
   expect(findings.map(({ target }) => target).sort()).toEqual([
     'broken/grows',
     'broken/hangs',
@@ -46,8 +51,7 @@ test('finds what throws, hangs, grows and is caught by nobody, and goes on behin
 test('the seed that is told finds it again, in the first cases', async () => {
   const throwing = TARGETS.find(({ name }) => name === 'broken/throws')
   const open = await throwing?.open()
-  const { findings } = await run(0.01)
-  const [thrown] = of(findings, 'broken/throws')
+  const [thrown] = of(long.findings, 'broken/throws')
   const again = await open?.check({ seed: thrown?.seed ?? 0, cases: 200 })
   expect(again?.counterexample).toBe('4711')
 })

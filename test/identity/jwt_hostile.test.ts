@@ -279,6 +279,7 @@ describe('claims', () => {
   const noAudience = (list: string) =>
     `invalid audience / token issued with an audience of [${list}]`
   const noTime = (name: string) => `${unparsed}"${name}" is not a time in seconds`
+  const noText = `${unparsed}"jti" is not a text`
   const required = `${unparsed}"exp" not satisfied: required claim not found`
 
   test.each(
@@ -304,6 +305,13 @@ describe('claims', () => {
       [{ iat: null, nbf: null }, 'in as maxroach'],
       [{ nbf: {} }, noTime('nbf')],
       [{ exp: FAR + 0.5, iat: NOW + 0.9 }, 'in as maxroach'],
+      [{ jti: ['gone'] }, noText],
+      [{ jti: 5 }, noText],
+      [{ jti: { gone: 1 } }, noText],
+      [{ jti: false }, noText],
+      [{ jti: [], exp: 'x' }, noText],
+      [{ jti: null }, 'in as maxroach'],
+      [{ jti: '' }, 'in as maxroach'],
       [{ aud: undefined }, noAudience('')],
       [{ aud: { db: 1 } }, noAudience('')],
       [{ aud: 7 }, noAudience('')],

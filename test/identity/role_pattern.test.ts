@@ -22,6 +22,18 @@ it('folds a name that is written, towards CockroachDB', () => {
   expect(parsed.ok && parsed.pattern.matches('owner', false)).toBe(false)
 })
 
+it.each<[text: string, yes: string[], no: string[]]>([
+  ['/^ADMIN_.*$', ['admin_ann', 'admin_'], ['an_admin_ann', 'admin']],
+  ['/^Team_[A-C]$', ['team_a', 'team_c'], ['team_d']],
+  ['/^\\QOps\\E$', ['ops'], ['opss']],
+  ['/^svc_.*$', ['svc_a'], ['my_svc_a']],
+])('matches %s without case, towards CockroachDB', (text, yes, no) => {
+  const parsed = parseRolePattern(text)
+  if (!parsed.ok) throw new Error(parsed.problem)
+  for (const name of yes) expect([name, parsed.pattern.matches(name, true)]).toEqual([name, true])
+  for (const name of no) expect([name, parsed.pattern.matches(name, true)]).toEqual([name, false])
+})
+
 it.each([
   ['', 'a role has a name; write it, or a /^pattern$'],
   [

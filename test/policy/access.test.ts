@@ -38,6 +38,15 @@ describe('a condition', () => {
       true,
     ],
     ['IPv6', { address: 'fd00::/8' }, { address: 'fd00::1' }, true],
+    ['IPv4, where all of IPv6 is meant', { address: '::/0' }, {}, false],
+    [
+      'IPv4 that a socket shows as IPv6, where all of IPv6 is meant',
+      { address: '::/0' },
+      { address: '::ffff:10.1.2.3' },
+      false,
+    ],
+    ['IPv4 in a network that is written as IPv6', { address: '::ffff:10.0.0.0/104' }, {}, true],
+    ['IPv6, where all of IPv4 is meant', { address: '0.0.0.0/0' }, { address: 'fd00::1' }, false],
     ['an address, for a unix socket', { address: '10.0.0.0/8' }, { address: undefined }, false],
     ['unix, for a unix socket', { address: 'unix' }, { address: undefined }, true],
     ['unix, for an address', { address: 'unix' }, {}, false],
@@ -51,6 +60,13 @@ describe('a condition', () => {
       true,
     ],
     ['a pattern', { user: '/^c.*$' }, {}, true],
+    [
+      'a pattern in capitals, where they have no case',
+      { user: '/^ADMIN_.*$' },
+      { user: 'admin_ann', foldCase: true },
+      true,
+    ],
+    ['a pattern in capitals', { user: '/^ADMIN_.*$' }, { user: 'admin_ann' }, false],
     ['a pattern of something else', { user: '/^svc_.*$' }, {}, false],
     ['a database', { database: ['app', 'other'] }, {}, true],
     ['another database', { database: 'other' }, {}, false],
@@ -101,6 +117,36 @@ describe('the first rule that fits', () => {
     expect(verdict.allowed).toBe(allowed)
     expect(verdict.rule?.split(' ')[0]).toBe(rule)
   })
+})
+
+describe('a rule with a method as its action', () => {
+  const METHODS = ['jwt', 'oauthbearer', 'passthrough'] as const
+  const cases = METHODS.flatMap((action) => METHODS.map((method) => [action, method] as const))
+
+  it.each(cases)(
+    '%s decides about who comes by %s, and lets nobody go on to the next rule',
+    (action, method) => {
+      const rules = rulesOf([{ action }, ALLOW])
+      const verdict = judgeAccess(rules, { ...carl, method })
+      expect(verdict).toMatchObject({
+        allowed: action === method,
+        rule: expect.stringMatching(/^access\[0\]/),
+      })
+      const before = refusesAnyToken(rules, { ...carl, method, issuer: undefined })
+      expect(before === undefined).toBe(action === method)
+    },
+  )
+
+  it.each(cases)(
+    '%s fits nobody else where the rule has it as a condition, too: %s',
+    (action, method) => {
+      const rules = rulesOf([{ method: action, action }, DENY])
+      const { allowed, rule } = judgeAccess(rules, { ...carl, method })
+      expect([allowed, rule?.split(' ')[0]]).toEqual(
+        action === method ? [true, 'access[0]'] : [false, 'access[1]'],
+      )
+    },
+  )
 })
 
 describe('before the issuer is known', () => {

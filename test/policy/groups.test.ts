@@ -33,6 +33,12 @@ describe('becoming roles', () => {
       ['owner'],
     ],
     [
+      'those of a pattern with capitals, on CockroachDB',
+      ['admin_ann', 'my_admin_ann'],
+      rules(['/^ADMIN_.*$'], { foldCase: true }),
+      ['admin_ann'],
+    ],
+    [
       'never reserved names',
       ['root', 'postgres', 'public', 'none', 'node', 'pg_monitor', 'x'],
       rules([ALL]),

@@ -1,8 +1,16 @@
 /** The files of access lists, and whom they keep out. */
+import { BlockList } from 'node:net'
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { parse } from 'yaml'
-import { openAccessLists, readAllowlist, readDenylist } from '../../src/config/access_lists.ts'
-import { type AccessLists, keptOut } from '../../src/policy/lists.ts'
+import { readAllowlist, readDenylist } from '../../src/config/access_lists.ts'
+import {
+  type AccessEntry,
+  type AccessLists,
+  type From,
+  keptOut,
+  openAccessLists,
+} from '../../src/policy/lists.ts'
 
 const ALLOW = `
 SequenceNumber: 3
@@ -34,7 +42,7 @@ function lists(): AccessLists {
   const [allowed, denied] = [readAllowlist(parse(ALLOW)), readDenylist(parse(DENY))]
   if (!allowed.ok || !denied.ok) throw new Error(JSON.stringify([allowed, denied]))
   expect([allowed.value.sequence, denied.value.sequence]).toEqual([3, 4])
-  return { allowed: allowed.value.list, denied: denied.value.list }
+  return openAccessLists([...allowed.value.entries, ...denied.value.entries])
 }
 
 const IN_2026 = Date.UTC(2026, 10, 23)
@@ -96,7 +104,7 @@ describe('whom the lists keep out', () => {
     ],
     ['a unix socket', undefined, 'main', IN_2026, undefined],
   ])('%s', (_, address, cluster, nowMs, why) => {
-    expect(keptOut(lists(), { address, cluster }, nowMs)).toBe(why)
+    expect(keptOut([lists()], { address, cluster }, nowMs)).toBe(why)
   })
 
   it('of two entries for one address as long as the longer', () => {
@@ -110,25 +118,25 @@ describe('whom the lists keep out', () => {
     ]) {
       const read = readDenylist({ SequenceNumber: 1, denylist: both })
       if (!read.ok) throw new Error(read.problems.join())
-      const only = { allowed: new Map(), denied: read.value.list }
-      expect(keptOut(only, { address: '10.6.6.6', cluster: 'main' }, IN_2026)).toContain('denied')
+      const only = openAccessLists(read.value.entries)
+      expect(keptOut([only], { address: '10.6.6.6', cluster: 'main' }, IN_2026)).toContain('denied')
     }
   })
 })
 
+const entry = (more: Partial<AccessEntry>): AccessEntry => ({
+  list: 'allow',
+  cluster: 'main',
+  item: '10.0.0.0/8',
+  kind: 'ip',
+  until: undefined,
+  why: '',
+  ...more,
+})
+
 describe('lists that gates share', () => {
-  const entry = (more: object) => ({
-    list: 'allow' as const,
-    cluster: 'main',
-    item: '10.0.0.0/8',
-    kind: 'ip' as const,
-    until: undefined,
-    why: '',
-    ...more,
-  })
-  const FILES = { allowlist: undefined, denylist: undefined }
-  const out = (entries: ReturnType<typeof entry>[], address: string, cluster = 'main') =>
-    keptOut(openAccessLists(FILES, entries, IN_2026), { address, cluster }, IN_2026) !== undefined
+  const out = (entries: AccessEntry[], address: string, cluster = 'main') =>
+    keptOut([openAccessLists(entries)], { address, cluster }, IN_2026) !== undefined
 
   it('let in whom they name, and where all that they name has ended, nobody', () => {
     expect(out([entry({})], '10.1.1.1')).toBe(false)
@@ -138,13 +146,123 @@ describe('lists that gates share', () => {
     expect(out([], '10.1.1.1')).toBe(false)
   })
 
+  it('let in nobody where they only say that there is one', () => {
+    const closed = entry({ kind: 'cluster', item: '' })
+    expect(out([closed], '10.1.1.1')).toBe(true)
+    expect(out([closed], '10.1.1.1', 'other')).toBe(false)
+    expect(out([closed, entry({})], '10.1.1.1')).toBe(false)
+  })
+
   it('add to those of the files', () => {
     const read = readAllowlist(parse(ALLOW))
-    const allowlist = read.ok ? read.value : undefined
-    const lists = openAccessLists({ ...FILES, allowlist }, [entry({ item: '192.0.2.9' })], IN_2026)
-    const why = (address: string) => keptOut(lists, { address, cluster: 'main' }, IN_2026)
+    const files = openAccessLists(read.ok ? read.value.entries : [])
+    const both = [files, openAccessLists([entry({ item: '192.0.2.9' })])]
+    const why = (address: string) => keptOut(both, { address, cluster: 'main' }, IN_2026)
     expect(['10.1.1.1', '192.0.2.9'].map(why)).toEqual([undefined, undefined])
     expect(why('192.0.2.8')).toContain('not allowed')
+  })
+})
+
+describe('however the entries come and go', () => {
+  const CLUSTERS = ['main', 'spare']
+  const networks = [
+    '10.0.0.0/8',
+    '10.1.0.0/16',
+    '10.1.2.3',
+    '10.9.9.9/8',
+    '0.0.0.0/0',
+    'fd00::/8',
+    '::/0',
+    'fd00::1',
+  ]
+  const some = fc.array(
+    fc.record({
+      list: fc.constantFrom('allow' as const, 'deny' as const),
+      kind: fc.constantFrom('ip' as const, 'cluster' as const),
+      cluster: fc.constantFrom(...CLUSTERS),
+      network: fc.constantFrom(...networks),
+      until: fc.constantFrom(undefined, IN_2026 / 1000, IN_2031 / 1000),
+      why: fc.constantFrom('', 'a scanner'),
+    }),
+    { maxLength: 8 },
+  )
+  const from: fc.Arbitrary<From> = fc.record({
+    cluster: fc.constantFrom(...CLUSTERS),
+    address: fc.constantFrom(
+      '10.1.2.3',
+      '::ffff:10.2.0.1',
+      '192.0.2.1',
+      'fd00::1',
+      '2001:db8::1',
+      undefined,
+    ),
+  })
+
+  /** Looks at one entry after the other. */
+  function isOut(entries: readonly AccessEntry[], { address, cluster }: From): boolean {
+    const [, bare = address] = /^::ffff:(.*)$/.exec(address ?? '') ?? []
+    const family = bare?.includes(':') ? 'ipv6' : 'ipv4'
+    const holds = entries.filter(({ until }) => until === undefined || until * 1000 > IN_2026)
+    const has = ({ kind, item }: AccessEntry) => {
+      const [network = '', bits] = item.split('/')
+      const its = network.includes(':') ? 'ipv6' : 'ipv4'
+      if (kind !== 'ip' || bare === undefined || its !== family) return false
+      const list = new BlockList()
+      list.addSubnet(network, Number(bits ?? (its === 'ipv4' ? 32 : 128)), its)
+      return list.check(bare, family)
+    }
+    const isDenied = holds.some(
+      (each) =>
+        each.list === 'deny' && (each.kind === 'cluster' ? each.item === cluster : has(each)),
+    )
+    if (isDenied || address === undefined) return isDenied
+    const its = (each: AccessEntry) => each.list === 'allow' && each.cluster === cluster
+    return entries.some(its) && !holds.some((each) => its(each) && has(each))
+  }
+
+  it('the answer is that of looking at each of them', () => {
+    fc.assert(
+      fc.property(
+        fc.array(some, { minLength: 1, maxLength: 4 }),
+        fc.array(from),
+        (changes, clients) => {
+          const lists = openAccessLists()
+          for (const rows of changes) {
+            const entries = rows.map(
+              ({ list, kind, cluster, network, until, why }): AccessEntry => {
+                const ofCluster = list === 'allow' ? '' : cluster
+                const item = kind === 'ip' ? network : ofCluster
+                return { list, kind, cluster: list === 'allow' ? cluster : '', item, until, why }
+              },
+            )
+            lists.replace(entries)
+            for (const each of clients)
+              expect(keptOut([lists], each, IN_2026) !== undefined).toBe(isOut(entries, each))
+          }
+        },
+      ),
+      { numRuns: 500 },
+    )
+  })
+
+  it('what another row changes is not looked at again', () => {
+    let reads = 0
+    const rows = Array.from({ length: 1000 }, (_, at): AccessEntry => {
+      const row = entry({ list: 'deny', cluster: '', item: `10.0.${at >> 8}.${at & 255}` })
+      // As a row that was read anew has it: another object that says the same.
+      const get = () => {
+        reads++
+        return row.item
+      }
+      return Object.defineProperty({ ...row }, 'item', { get })
+    })
+    const lists = openAccessLists(rows)
+    reads = 0
+    const more = entry({ list: 'deny', cluster: '', item: '192.0.2.7' })
+    lists.replace([...rows.slice(0, 500), more, ...rows.slice(500)])
+    // Each is compared with itself, and none is read as a network.
+    expect(reads).toBeLessThanOrEqual(2 * rows.length + 2)
+    expect(keptOut([lists], { address: '192.0.2.7', cluster: 'main' }, IN_2026)).toContain('denied')
   })
 })
 

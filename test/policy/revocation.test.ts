@@ -59,6 +59,16 @@ describe('a token', () => {
       "the token's principal is revoked",
     ],
     [
+      'by all principals, as the audit stream shows them',
+      { kind: 'subject', issuer: ISS, value: 'maxroach ops' },
+      "the token's principal is revoked",
+    ],
+    [
+      'not by more principals than it has',
+      { kind: 'subject', issuer: ISS, value: 'maxroach ops root' },
+      undefined,
+    ],
+    [
       'not by another issuer’s subject',
       { kind: 'subject', issuer: `${ISS}s`, value: 'ub-1' },
       undefined,

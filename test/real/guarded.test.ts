@@ -284,12 +284,13 @@ describe('rules and lists, which are read again', () => {
 
 describe('who failed', () => {
   it('waits before the next attempt, right or wrong; others do not', async () => {
-    const clock = { ms: Date.now() }
+    const clock = { ms: 0, wallMs: Date.now() }
     const gate = await startGate({
       node,
       listener: { allow_plaintext: true },
       limits: { failed_login_delay: '1s' },
-      now: () => clock.ms,
+      now: () => clock.wallMs,
+      elapsed: () => clock.ms,
     })
     try {
       const wrong = await mint(gate.key, { claims: { ...goodClaims('carl'), aud: 'another' } })
@@ -297,6 +298,10 @@ describe('who failed', () => {
       const throttled = 'too many failed authentication attempts'
       expect(await refusal(gate.port, 'carl', await gate.token('carl'))).toBe(throttled)
       expect(await refusal(gate.port, 'maxroach', await gate.token('maxroach'))).toBe('let in')
+      // A clock that is set ends no wait, and makes none longer.
+      clock.wallMs += 3_600_000
+      expect(await refusal(gate.port, 'carl', await gate.token('carl'))).toBe(throttled)
+      clock.wallMs -= 7_200_000
       clock.ms += 1_000
       expect(await refusal(gate.port, 'carl', await gate.token('carl'))).toBe('let in')
       expect(await refusal(gate.port, 'carl', wrong)).toBe('JWT authentication: invalid audience')

@@ -8,6 +8,7 @@ import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { FAILURES } from '../../src/failure.ts'
 import { openState } from '../../src/state/state.ts'
 import {
   blocksOf,
@@ -17,9 +18,15 @@ import {
   postern,
   startFreshNode,
 } from '../support/fresh_node.ts'
+import { onEachWorker } from '../support/on_workers.ts'
 import { startServe, writeConfig } from '../support/serve.ts'
 import { nodesAt, type StateNode, startStateNode } from '../support/state_node.ts'
+import { ISSUER } from '../support/tokens.ts'
 import { startPostern } from '../support/tools.ts'
+import { openTls, refusalOf, signIn, type WireClient } from '../support/wire_client.ts'
+
+/** As the audit stream shows something longer. */
+const CUT = `${'x'.repeat(256)}…`
 
 describe('a PostgreSQL that nothing is on yet', () => {
   let node: FreshNode
@@ -37,7 +44,12 @@ describe('a PostgreSQL that nothing is on yet', () => {
   const configFile = () => join(dir, 'postern.yaml')
   const path = () => `${node.socketDir}/.s.PGSQL.${node.port}`
   function writeConfiguration(state: Record<string, unknown> | undefined) {
-    const main = { kind: 'postgresql', nodes: [{ address: path() }], sign_in: 'peer' }
+    const main = {
+      kind: 'postgresql',
+      nodes: [{ address: path() }],
+      sign_in: 'peer',
+      'server.jwt_authentication.issuers.configuration': ['https://iss.test'],
+    }
     const listeners = [{ address: '127.0.0.1:0', allow_plaintext: true }]
     writeFileSync(configFile(), JSON.stringify({ listeners, clusters: { main }, state }))
   }
@@ -92,7 +104,7 @@ describe('a PostgreSQL that nothing is on yet', () => {
     expect(revoked).toEqual({
       code: 0,
       stdout:
-        'Revoked: subject maxroach of https://iss.test: has left\nGates that are connected are told now: they refuse it, and end its sessions.\n',
+        'Revoked: subject maxroach of https://iss.test: has left\nGates that follow the state have it at once, and end the sessions of those who may not stay.\n',
       stderr: '',
     })
     await expect.poll(known, { interval: 5 }).toBe(1)
@@ -126,6 +138,21 @@ describe('a PostgreSQL that nothing is on yet', () => {
     await running.close()
   })
 
+  it.each<[string[], boolean]>([
+    [['issuer', 'https://iss.test'], false],
+    [['issuer', 'https://iss.test/'], true],
+    [['subject', 'iss.test', 'maxroach'], true],
+    [['token', 'jti-2', '--issuer', 'https://ISS.test'], true],
+    [['token', 'jti-2'], false],
+    [['session', 'https://other.test'], false],
+  ])('revoke %j is told as what nobody takes tokens of: %s', async (args, isStrange) => {
+    const { code, stdout, stderr } = await run('revoke', ...args)
+    expect([code, stdout]).toEqual([0, expect.stringMatching(/^Revoked: /)])
+    const issuer = args[0] === 'token' ? args[3] : args[1]
+    const warning = `postern: warning: no cluster of this configuration takes tokens of the issuer ${issuer}: it has to be spelled as in 'iss'\n`
+    expect(stderr).toBe(isStrange ? warning : '')
+  })
+
   it.each<[string[], string]>([
     [['all'], 'say which tokens, by --before'],
     [['digest', 'abc'], 'a digest is 64 hexadecimal digits'],
@@ -134,6 +161,8 @@ describe('a PostgreSQL that nothing is on yet', () => {
     [['session', 's', '--before', 'now'], "unknown option '--before'"],
     [['issuer', 'i', '--before', 'yesterday'], 'write a time like'],
     [['nothing'], "unknown command 'nothing'"],
+    [['subject', 'https://iss.test', CUT], 'this ends where the audit stream cuts'],
+    [['token', CUT], 'revoke the token by its digest'],
   ])('revoke %j is refused before anything is asked', async (args, says) => {
     const { code, stderr } = await run('revoke', ...args)
     expect([code, stderr]).toEqual([64, expect.stringContaining(says)])
@@ -149,6 +178,7 @@ describe('a PostgreSQL that nothing is on yet', () => {
 
 describe('a gate with workers', () => {
   let node: StateNode
+  const clients: WireClient[] = []
   beforeAll(async () => {
     node = await startStateNode(18)
     await node.make('postern_state')
@@ -164,6 +194,34 @@ describe('a gate with workers', () => {
     gate.child.kill('SIGTERM')
     expect(await gate.ended).toMatchObject({ code: 0 })
     await expect.poll(sessions, { interval: 20 }).toEqual([])
+  })
+
+  it('has what was revoked end sessions on every worker, and nobody come in by it', async () => {
+    await node.sql('CREATE ROLE maxroach LOGIN')
+    await node.sql('CREATE DATABASE defaultdb')
+    const gate = await startServe({ node: `127.0.0.1:${node.port}` }, more)
+    const token = await gate.token('maxroach')
+    const live = await onEachWorker(gate, clients, 2, token)
+    await node.sql(
+      `BEGIN; INSERT INTO postern.revocations (kind, issuer, value) VALUES ('subject', '${ISSUER}', 'maxroach');
+       UPDATE postern.changes SET number = number + 1; NOTIFY postern_state; COMMIT`,
+      'postern_state',
+    )
+    for (const { client } of live.values()) {
+      const [last] = (await client.until('E')).slice(-1)
+      expect(refusalOf(last === undefined ? [] : [last])).toMatchObject({ C: '57P01' })
+    }
+    const tries = Array.from({ length: 8 }, async () => {
+      const client = await openTls(gate.port, gate.caPem)
+      clients.push(client)
+      return refusalOf(await signIn(client, { user: 'maxroach', database: 'postgres' }, token))?.[
+        'M'
+      ]
+    })
+    expect(new Set(await Promise.all(tries))).toEqual(new Set([FAILURES.token_revoked.say]))
+    for (const client of clients.splice(0)) client.close()
+    gate.child.kill('SIGTERM')
+    expect(await gate.ended).toMatchObject({ code: 0 })
   })
 
   it('does not open where others could write there, and says what to run', async () => {

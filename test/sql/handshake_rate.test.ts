@@ -17,7 +17,11 @@ describe('a range of addresses', () => {
 describe('its handshakes', () => {
   function open() {
     const clock = { ms: 1_000_000 }
-    const rate = openHandshakeRate(() => clock.ms)
+    const metrics: unknown[] = []
+    const rate = openHandshakeRate(
+      () => clock.ms,
+      (metric) => metrics.push(metric),
+    )
     const refusal = (address: string, perSecond: number | undefined) => {
       try {
         rate(address, perSecond)
@@ -26,11 +30,11 @@ describe('its handshakes', () => {
         return thrown
       }
     }
-    return { clock, refusal }
+    return { clock, refusal, metrics }
   }
 
   it('are so many a second; more are refused, and nobody elsewhere is', () => {
-    const { clock, refusal } = open()
+    const { clock, refusal, metrics } = open()
     expect([refusal('192.0.2.1', 2), refusal('192.0.2.2', 2)]).toEqual([undefined, undefined])
     expect(refusal('192.0.2.3', 2)).toMatchObject({
       code: 'too_many_from_address',
@@ -40,6 +44,7 @@ describe('its handshakes', () => {
     clock.ms += 500
     expect(refusal('192.0.2.3', 2)).toBe(undefined)
     expect(refusal('192.0.2.3', 2)).toMatchObject({ code: 'too_many_from_address' })
+    expect(metrics).toEqual(Array(2).fill({ name: 'throttled', reason: 'handshakes' }))
   })
 
   it('have no bound where there is none, and another one as soon as it is', () => {

@@ -7,7 +7,7 @@ import { outcome } from '../support/decoding.ts'
 import type { TestGate } from '../support/gate.ts'
 import { proxyFor } from '../support/proxy_header.ts'
 import { scriptedGates } from '../support/scripted_gates.ts'
-import { startScriptedNode } from '../support/scripted_node.ts'
+import { authenticationOk, startScriptedNode } from '../support/scripted_node.ts'
 import {
   cancelRequest,
   fields,
@@ -244,6 +244,37 @@ describe('sessions_per_user', () => {
     for (let round = 0; round < 3; round++)
       expect(await enter(gate, await openTls(gate.port, gate.caPem))).toMatchObject({ C: '08006' })
     await away.close()
+  })
+})
+
+describe('a login that the node stalls behind its AuthenticationOk', () => {
+  it.each<[string, Record<string, unknown>, Record<string, unknown>, string]>([
+    ['of sessions_per_user', { sessions_per_user: 1 }, {}, 'too many connections for role'],
+    [
+      'of a pool',
+      {},
+      { pool: { mode: 'session', size: 1, wait_timeout: '100ms' } },
+      'timed out waiting for a database connection',
+    ],
+  ])('holds a place %s until the node has closed it', async (_name, limits, cluster, says) => {
+    // A process that sleeps doesn't see that the gate has closed its side.
+    const stalling = await startScriptedNode({
+      greet({ socket, send }) {
+        socket.removeAllListeners('end')
+        send(authenticationOk)
+      },
+    })
+    const gate = await open({
+      node: stalling.address,
+      limits,
+      cluster: { connect_timeout: '300ms', ...cluster },
+    })
+    const come = async () => await enter(gate, await openTls(gate.port, gate.caPem))
+    expect(await come()).toMatchObject({ C: '08006' })
+    expect(await come()).toMatchObject({ C: '53300', M: expect.stringContaining(says) })
+    for (const socket of stalling.sockets) socket.destroy()
+    await expect.poll(come, { timeout: 5_000 }).toMatchObject({ C: '08006' })
+    await stalling.close()
   })
 })
 

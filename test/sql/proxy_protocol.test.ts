@@ -193,6 +193,62 @@ describe('a token is not asked for in clear, be the proxy on this machine', () =
   })
 })
 
+describe('rules and lists look at', () => {
+  const MAPPED = Buffer.concat([
+    Buffer.from(`${'0'.repeat(20)}ffffc0000207`, 'hex'),
+    Buffer.alloc(16),
+    Buffer.from([0x9c, 0x40, 0x14, 0xd4]),
+  ])
+  const LOCAL = proxyV2(
+    0x20,
+    0x11,
+    Buffer.from([192, 0, 2, 7, 10, 0, 0, 1, 0x9c, 0x40, 0x14, 0xd4]),
+  )
+  const only = (address: string) => ({ access: [{ address, action: 'allow' }] })
+  const listed = (list: string, text: string) => ({
+    top: { access_lists: { [list]: 'list.yaml' } },
+    files: { '/etc/postern/list.yaml': `SequenceNumber: 1\n${text}\n` },
+  })
+  const denied = (item: string) =>
+    listed('denylist_file', `denylist: [{entity: {item: ${item}, type: ip}}]`)
+
+  it.each<[string, Buffer, Partial<GateOptions>, string | undefined]>([
+    ['the client that it tells', proxyFor('192.0.2.7'), { top: only('192.0.2.0/24') }, undefined],
+    ['it, shown as IPv6', proxyV2(0x21, 0x21, MAPPED), { top: only('192.0.2.0/24') }, undefined],
+    ['it, and not the proxy', proxyFor('192.0.2.7'), { top: only('127.0.0.0/8') }, '192.0.2.7'],
+    ['the proxy where it tells nobody', v1('UNKNOWN'), { top: only('192.0.2.0/24') }, '127.0.0.1'],
+    [
+      'the proxy where it speaks for itself, whatever else it says',
+      LOCAL,
+      { top: only('192.0.2.0/24') },
+      '127.0.0.1',
+    ],
+    ['a client that is denied', proxyFor('192.0.2.7'), denied('192.0.2.0/24'), '192.0.2.7'],
+    [
+      'a client that is denied, shown as IPv6',
+      proxyV2(0x21, 0x21, MAPPED),
+      denied('192.0.2.7'),
+      '::ffff:192.0.2.7',
+    ],
+    ['a proxy that is denied', LOCAL, denied('127.0.0.1'), '127.0.0.1'],
+    [
+      'a proxy that nobody allows',
+      LOCAL,
+      listed('allowlist_file', 'allowlist: {test: {ips: [192.0.2.7]}}'),
+      '127.0.0.1',
+    ],
+  ])('%s', async (_, header, options, refused) => {
+    const gate = await open(options)
+    const client = await openTls(gate.port, gate.caPem, header)
+    const said = await signIn(client, { user: 'maxroach' }, await gate.token('maxroach'))
+    const told =
+      refused && `no access entry for host "${refused}", user "maxroach", database "maxroach"`
+    expect(refusalOf(said)?.['M']).toBe(told)
+    // Who stays is waited for when the gate closes.
+    client.socket.destroy()
+  })
+})
+
 it('still takes nothing that came in clear before TLS', async () => {
   const gate = await open()
   const client = await openPlain({ host: '127.0.0.1', port: gate.port })

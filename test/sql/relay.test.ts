@@ -42,7 +42,9 @@ async function openRelay(keepNode = false): Promise<Ends> {
     client: new Leg(clientInner, 'client', signal),
     node: new Leg(nodeInner, 'node', signal),
   }
-  return { client, node, legs, relay: new Relay(legs.client, legs.node, keepNode) }
+  const relay = new Relay(legs.client, legs.node, keepNode)
+  relay.begin()
+  return { client, node, legs, relay }
 }
 
 const notice = message('N', 'SNOTICE\0Mhello\0\0')

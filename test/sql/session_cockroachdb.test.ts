@@ -52,6 +52,30 @@ describe('towards CockroachDB', () => {
     client.close()
   })
 
+  it('a rule in capitals is about the users that it seems to be about', async () => {
+    const ruled = await startGate({
+      node: node.address,
+      cluster: { kind: 'cockroachdb' },
+      top: { access: [{ user: ['/^ADMIN_.*$', 'OPS'], action: 'deny' }, { action: 'allow' }] },
+    })
+    const answers: Record<string, string | undefined> = {}
+    for (const user of ['ADMIN_ann', 'admin_ann', 'OPS', 'ops', 'ann']) {
+      const client = await openTls(ruled.port, ruled.caPem)
+      answers[user] = refusalOf(await signIn(client, { user }, await ruled.token(user)))?.['M']
+      client.close()
+    }
+    const no = (user: string) =>
+      `no access entry for host "127.0.0.1", user "${user}", database "defaultdb"`
+    expect(answers).toEqual({
+      ADMIN_ann: no('admin_ann'),
+      admin_ann: no('admin_ann'),
+      OPS: no('ops'),
+      ops: no('ops'),
+      ann: undefined,
+    })
+    await ruled.close()
+  })
+
   it('tells the address where the node is said to take it', async () => {
     const told = await startGate({
       node: node.address,

@@ -69,6 +69,11 @@ describe.each(VERSIONS)('PostgreSQL %i', (version) => {
       'PUBLIC has CONNECT on DATABASE %',
     ],
     [
+      'somebody on the database, who may then write all data',
+      'GRANT CONNECT ON DATABASE % TO other',
+      'other has CONNECT on DATABASE %',
+    ],
+    [
       'everybody in the schema public',
       'GRANT CREATE ON SCHEMA public TO PUBLIC',
       'PUBLIC has CREATE on SCHEMA public',

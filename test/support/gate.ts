@@ -42,6 +42,8 @@ export interface GateOptions {
   /** Files that the configuration names. */
   files?: Record<string, string>
   now?: () => number
+  /** A clock that is never set. */
+  elapsed?: () => number
   /** Takes the audit stream's lines in the place of what keeps them. */
   auditTo?: { write(line: string): void }
   watch?: (files: readonly string[], changed: () => void) => () => void
@@ -81,6 +83,7 @@ export async function startGate(options: GateOptions): Promise<TestGate> {
   const gate = await openGate(parsed, {
     version: '0.0.0-test',
     now: options.now ?? Date.now,
+    elapsed: options.elapsed,
     watch: options.watch ?? (() => () => undefined),
     logTo: log.stream,
     auditTo: options.auditTo ?? audit.stream,

@@ -23,6 +23,9 @@ export interface StateNode {
   sql(text: string, database?: string): Promise<Record<string, unknown>[]>
   /** A role and a database of its own, both of one name, as setup prints it. */
   make(name: string): Promise<StatePlace>
+  /** Away, with all its sessions; and there again, as it was: of version 18. */
+  stop(): Promise<void>
+  start(): Promise<void>
   close(): Promise<void>
 }
 
@@ -30,7 +33,7 @@ export async function startStateNode(version: number): Promise<StateNode> {
   const dir = await mkdtemp(join(tmpdir(), 'postern-state-'))
   await chmod(dir, 0o711)
   const start = version === 15 ? startDebianPostgres : startEmbeddedPostgres
-  const server = await start({
+  const options = {
     dir,
     port: await freePort(),
     uid: process.getuid?.() ?? 0,
@@ -39,7 +42,8 @@ export async function startStateNode(version: number): Promise<StateNode> {
     hba: ['local all all trust', 'host all all 127.0.0.1/32 trust'],
     ident: [],
     sql: [{ database: 'postgres', statements: ['CREATE ROLE admin SUPERUSER LOGIN'] }],
-  })
+  }
+  let server = await start(options)
   const { socketDir: host, port } = server
   const address = join(host, `.s.PGSQL.${port}`)
   const sql: StateNode['sql'] = async (text, database = 'postgres') => {
@@ -62,6 +66,10 @@ export async function startStateNode(version: number): Promise<StateNode> {
       const within = ['postgres', 'postgres', name]
       for (const [at, { lines }] of blocks.entries()) await sql(lines.join('\n'), within[at])
       return place
+    },
+    stop: () => server.stop(),
+    async start() {
+      server = await start(options)
     },
     async close() {
       await server.stop()

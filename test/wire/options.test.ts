@@ -14,6 +14,7 @@ const password = (rest?: string): Expected => ({ jwt: false, rest })
 const refused = (says: string, sqlstate = '08P01'): Expected => ({ sqlstate, says })
 const badSwitch = (value: string) =>
   refused(`invalid value for parameter "crdb:jwt_auth_enabled": "${value}"`, '22023')
+const delay = (when: string) => refused(`parameter ${when}_auth_delay is not allowed`)
 const revival = refused('parameter crdb:session_revival_token_base64 is not allowed')
 
 function read(options: string | undefined, dialect: Dialect, keepSwitch?: boolean): Expected {
@@ -166,7 +167,7 @@ describe('towards PostgreSQL', () => {
     `--a=b\u0085${ON}`,
     `-S ${ON}`,
     `-eS ${ON}`,
-    `-W\t\\${ON}`,
+    `-p\t\\${ON}`,
     '-ec crdb:jwt_auth_enabled=true',
     `-c -- -f ${ON}`,
     `-- ${ON}`,
@@ -185,6 +186,19 @@ describe('towards PostgreSQL', () => {
       [`  foo\v\v${ON}  -c x `, jwt('  foo  -c x ')],
       [` ${ON}\t ${ON}\n-c x=%2B+  --a-b=\u00a0 `, jwt('-c x=%2B+  --a-b=\u00a0 ')],
       [`${ON} \u00a0`, jwt('\u00a0')],
+      // A session that sleeps before it has begun can't be cancelled.
+      ['-W60', delay('post')],
+      ['-W 60', delay('post')],
+      ['-eW\\6 0', delay('post')],
+      [`${ON} -c post_auth_delay=60`, delay('post')],
+      ['-cPost-Auth-Delay=60', delay('post')],
+      ['-ec post_auth_delay=60', delay('post')],
+      ['--post_auth\\_delay=60', delay('post')],
+      ['-e-post_auth_delay=60', delay('post')],
+      ['--pre_auth_delay=1', delay('pre')],
+      ['-- -W60', password('-- -W60')],
+      ['-S -W60', password('-S -W60')],
+      ['-c x=-W60', password('-c x=-W60')],
       ['--crdb:jwt_auth_enabled=a=b', badSwitch('a=b')],
       ['--crdb:jwt_auth_enabled=tru+e', badSwitch('tru+e')],
       [`--a=x\\ \t${ON}\\\\`, badSwitch('true\\\\')],
@@ -205,6 +219,29 @@ describe('sign-in by forward keeps the switch', () => {
     ],
     true,
   )
+})
+
+describe('what nodes read in different ways', () => {
+  const ambiguous = refused(
+    'options can be read in two ways, write them without % + and unusual white space',
+  )
+  const hidden = (space: string) => `-capplication_name=b${space}-c ${ON}`
+  const rows: Row[] = [
+    // White space to one of them: what follows is the argument of `-c`, or the switch.
+    ...['\u3000', '\u2003', '+', '%20', '%09'].map((space): Row => [hidden(space), ambiguous]),
+    ['-ca=b+-c --crdb:remote_addr=10.0.0.1:5', ambiguous],
+    ['-ca=b\u3000-c --crdb:session_revival_token_base64=x', ambiguous],
+    ['-c replication=database', refused('parameter replication is not allowed')],
+    ['-ca=b\u3000-c --replication=true', ambiguous],
+    // Read as a token by one of them, it is judged as one.
+    [`-capplication_name=b%20${ON.replace('=', '%3D')}`, jwt('-capplication_name=b')],
+    // The second byte of `à` is white space to who looks at bytes; it finds no setting there, and says so.
+    [`-c application_name=à ${ON}`, jwt('-c application_name=à')],
+    [`-c search_path=a%2Cb ${ON}`, jwt('-c search_path=a%2Cb')],
+    [`-c application_name=日本 ${ON}`, jwt('-c application_name=日本')],
+  ]
+  check(['cockroachdb'], rows)
+  check(['cockroachdb'], rows.slice(0, 6), true)
 })
 
 /** Splits as both servers do, a character at a time; they differ in `space`. */
@@ -311,7 +348,7 @@ describe('whatever is sent', () => {
     })
     const flag = fc.oneof(
       fc
-        .tuple(fc.constantFrom('-c ', '-c', '--x', '-S \t', '-eW\n', '-p5', 'w'), word)
+        .tuple(fc.constantFrom('-c ', '-c', '--x', '-S \t', '-ef\n', '-p5', 'w'), word)
         .map((two) => two.join('')),
       fc.constantFrom('-e', '-', `-S ${ON}`, `-c ${ON}`, '-v --'),
     )
@@ -321,7 +358,7 @@ describe('whatever is sent', () => {
     })
     // A lone flag would take what follows it; `--` would end the flags.
     const whole = fc.array(
-      flag.filter((text) => !/^(?:-c ?|-S \t|-eW\n|--)$/.test(text)),
+      flag.filter((text) => !/^(?:-c ?|-S \t|-ef\n|--)$/.test(text)),
       { maxLength: 6 },
     )
     fc.assert(
