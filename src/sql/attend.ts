@@ -1,6 +1,7 @@
 /**
  * The session itself, from the node's greeting to the end of either side.
- * Rule: a client that has gone, or was told that it is over, leaves nothing running on the node.
+ * Rule: a client that vanished, or was told that it is over, leaves nothing running on the node; one that said
+ * goodbye behind a statement has it carried out, as by the node itself.
  */
 import type { NodeSession } from '../cluster/connect.ts'
 import type { LeftQuiet } from '../cluster/pool_session.ts'
@@ -12,6 +13,7 @@ import type { CancelTarget } from './cancel_keys.ts'
 import type { Cancelling } from './cancelling.ts'
 import { endAtExpiry } from './expiry.ts'
 import type { Guard, Guarded } from './guard.ts'
+import type { Busy } from './leaving.ts'
 import { type Ended, Relay } from './relay.ts'
 import type { Report } from './report.ts'
 
@@ -19,7 +21,7 @@ import type { Report } from './report.ts'
 export type Stop = (why: Failure, when: 'quiet' | 'now') => void
 
 /** A session that has begun; all that is kept of its login for as long as it goes on. */
-export interface Session extends Pick<NodeSession, 'leg' | 'keep'> {
+export interface Session extends Pick<NodeSession, 'leg' | 'keep' | 'leave'> {
   target: CancelTarget | undefined
   /** As what it is judged for as long as it goes on. */
   guarded: Guarded
@@ -32,7 +34,7 @@ export interface Session extends Pick<NodeSession, 'leg' | 'keep'> {
 /** How a session was left: quiet, for a pool to take it back, or with the node at something. */
 export interface Left {
   quiet?: LeftQuiet
-  busy?: boolean
+  busy?: Busy
 }
 
 interface AttendParts {
@@ -46,7 +48,7 @@ interface AttendParts {
 
 export async function attend(
   client: Leg,
-  { leg, keep, target, guarded, expiry, end }: Session,
+  { leg, keep, leave, target, guarded, expiry, end }: Session,
   report: Report,
   { limits, onStop, now, cancelling, guard }: AttendParts,
 ): Promise<void> {
@@ -62,12 +64,14 @@ export async function attend(
     const ended = await relay.ended
     leaveGuard()
     disarm()
-    // The node would finish a statement whose client was told that it is over, or is gone.
-    const busy = relay.phase !== 'quiet' && !leg.ended
-    left = { busy }
+    const isBusy = relay.phase !== 'quiet' && !leg.ended
+    // In a pool it would hold a place that somebody waits for.
+    const mayFinish = ended.by === 'client' && relay.terminated && leave === undefined
+    if (isBusy) left = { busy: mayFinish ? 'finishing' : 'cancelled' }
     // Before the report: what that may throw is not to be said in the middle of a message.
     client.close(lastWords(ended, report))
-    const cancelled = busy && target !== undefined ? cancelling.cut(target) : undefined
+    const isCut = left.busy === 'cancelled' && target !== undefined
+    const cancelled = isCut ? cancelling.cut(target) : undefined
     await report.ended(ended, relay.bytes).finally(() => cancelled)
     const { leftQuiet, parametersTold } = relay
     if (leftQuiet) left = { quiet: { canceled: target?.wanted === true, parametersTold } }

@@ -16,14 +16,17 @@ import type { Cancelling } from './cancelling.ts'
 export interface Leaving {
   /**
    * Closes it. Resolves when the node has closed it as well; never throws.
-   * @param busy - the node was at something: it has a minute for it. Where it has a key, it was cancelled once.
+   * @param busy - the node was at something: it has a minute for it.
    */
-  leave(session: Left, busy: boolean): Promise<void>
+  leave(session: Left, busy?: Busy): Promise<void>
   /** Resolves when the node has closed all of them. */
   over(): Promise<void>
   /** Waits for none of them any more. */
   close(): void
 }
+
+/** `cancelled`: once, where it has a key, and again until it is closed; `finishing`: it may go on. */
+export type Busy = 'cancelled' | 'finishing'
 
 /** `leave` in the place of closing the leg, where a pool counts it. */
 interface Left extends Pick<NodeSession, 'leg' | 'leave'> {
@@ -65,7 +68,7 @@ export function openLeaving(
     async leave(session, busy) {
       const { leg, leave, target } = session
       if (leave !== undefined) leave()
-      else leg.close(undefined, busy ? UNTIL_CLOSED : undefined)
+      else leg.close(undefined, busy && UNTIL_CLOSED)
       // Its socket is about to close, and nothing is behind it.
       if (leg.ended) return
       const again = async (times: number) => {
@@ -73,7 +76,8 @@ export function openLeaving(
         // Once: who may not do it now may not do it a moment later.
         await (times === CANCELS ? end(session, target) : cutAgain(target))
       }
-      const gone = busy && target !== undefined ? untilClosed(leg, again) : closed(leg)
+      const isCut = busy === 'cancelled' && target !== undefined
+      const gone = isCut ? untilClosed(leg, again) : closed(leg)
       waits.set(leg, gone)
       await gone
       waits.delete(leg)

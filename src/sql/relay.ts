@@ -100,6 +100,11 @@ export class Relay {
     return sessionPhase(this.#phase, this.#fromClient, this.#fromNode)
   }
 
+  /** The client said goodbye, behind whatever it had asked for. */
+  get terminated(): boolean {
+    return this.#terminated
+  }
+
   /** The client left while nothing was under way, and nothing was heard of the node since. */
   get leftQuiet(): boolean {
     return this.#leftQuiet

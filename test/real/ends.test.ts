@@ -1,6 +1,7 @@
 /** What a session leaves on the node when its client has gone, or was told that it is over; a real PostgreSQL. */
 import pg from 'pg'
 import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from 'vitest'
+import { terminate } from '../../src/wire/node_messages.ts'
 import { type GateOptions, startGate, type TestGate } from '../support/gate.ts'
 import { fields, openPlain, query, refusalOf, signIn } from '../support/wire_client.ts'
 
@@ -87,6 +88,47 @@ describe('a client that vanishes in a statement', () => {
     expect(await active()).toBe(1)
     await admin.query(ENDED)
     await expect.poll(async () => (await come(to)).refusal, { timeout: 5_000 }).toBeUndefined()
+  })
+})
+
+describe('a client that says goodbye', () => {
+  let listener: pg.Client
+  beforeAll(async () => {
+    listener = new pg.Client({ host, port, user: 'postgres', database: 'defaultdb' })
+    await listener.connect()
+    await listener.query('LISTEN ends')
+  })
+  afterAll(() => listener.end())
+
+  const isGone = async (to: TestGate) => {
+    const there = `SELECT FROM pg_stat_activity WHERE usename = '${USER}'`
+    await expect.poll(async () => (await admin.query(there)).rowCount).toBe(0)
+    const metrics = await (await fetch(`${to.opsUrl}/metrics`)).text()
+    expect(metrics).not.toMatch(/^postern_cancels_total\{result="own"\} [1-9]/m)
+  }
+
+  it('when all is answered costs the node no cancel', async () => {
+    const to = await open()
+    const client = await enter(to)
+    client.write(query('SELECT 1'))
+    await client.until('Z')
+    client.write(terminate)
+    client.socket.end()
+    await to.event('client_session_end')
+    await isGone(to)
+  })
+
+  it('behind a statement has it carried out, and its place is taken until then', async () => {
+    const to = await open({ limits: { sessions_per_user: 1 } })
+    const heard = new Promise((resolve) => void listener.once('notification', resolve))
+    const client = await enter(to)
+    client.write(query("SELECT pg_sleep(1.5), pg_notify('ends', 'done')"))
+    await isActive(1)
+    client.write(terminate)
+    client.socket.end()
+    expect((await come(to)).refusal).toMatchObject({ C: '53300' })
+    expect(await heard).toMatchObject({ payload: 'done' })
+    await isGone(to)
   })
 })
 
