@@ -75,8 +75,8 @@ export async function revokeOne(
   if (names.some(isShortened)) throw usage(CUT)
   const config = readConfig(options.config, world)
   await inStateOf(config, LIST, world, async (session) => {
-    await revoke(session, what, world.userName, world.now())
-    world.stdout.write(`Revoked: ${told(what)}\n`)
+    const revoked = await revoke(session, what, world.userName, world.now())
+    world.stdout.write(`Revoked: ${told(revoked)}\n`)
     if (isStranger(what.issuer, config))
       world.stderr.write(`postern: warning: ${printable(strange(what.issuer))}\n`)
     world.stdout.write(howSoon(session.dialect))

@@ -1,7 +1,6 @@
 /**
  * The session itself, from the node's greeting to the end of either side.
- * Rule: a client that vanished, or was told that it is over, leaves nothing running on the node; one that said
- * goodbye behind a statement has it carried out, as by the node itself.
+ * Rule: a client that has gone, or was told that it is over, leaves nothing running on the node.
  */
 import type { NodeSession } from '../cluster/connect.ts'
 import type { LeftQuiet } from '../cluster/pool_session.ts'
@@ -13,7 +12,6 @@ import type { CancelTarget } from './cancel_keys.ts'
 import type { Cancelling } from './cancelling.ts'
 import { endAtExpiry } from './expiry.ts'
 import type { Guard, Guarded } from './guard.ts'
-import type { Busy } from './leaving.ts'
 import { type Ended, Relay } from './relay.ts'
 import type { Report } from './report.ts'
 
@@ -21,7 +19,7 @@ import type { Report } from './report.ts'
 export type Stop = (why: Failure, when: 'quiet' | 'now') => void
 
 /** A session that has begun; all that is kept of its login for as long as it goes on. */
-export interface Session extends Pick<NodeSession, 'leg' | 'keep' | 'leave'> {
+export interface Session extends Pick<NodeSession, 'leg' | 'keep'> {
   target: CancelTarget | undefined
   /** As what it is judged for as long as it goes on. */
   guarded: Guarded
@@ -34,7 +32,7 @@ export interface Session extends Pick<NodeSession, 'leg' | 'keep' | 'leave'> {
 /** How a session was left: quiet, for a pool to take it back, or with the node at something. */
 export interface Left {
   quiet?: LeftQuiet
-  busy?: Busy
+  busy?: boolean
 }
 
 interface AttendParts {
@@ -48,7 +46,7 @@ interface AttendParts {
 
 export async function attend(
   client: Leg,
-  { leg, keep, leave, target, guarded, expiry, end }: Session,
+  { leg, keep, target, guarded, expiry, end }: Session,
   report: Report,
   { limits, onStop, now, cancelling, guard }: AttendParts,
 ): Promise<void> {
@@ -64,14 +62,12 @@ export async function attend(
     const ended = await relay.ended
     leaveGuard()
     disarm()
-    const isBusy = relay.phase !== 'quiet' && !leg.ended
-    // In a pool it would hold a place that somebody waits for.
-    const mayFinish = ended.by === 'client' && relay.terminated && leave === undefined
-    if (isBusy) left = { busy: mayFinish ? 'finishing' : 'cancelled' }
+    // The node would finish a statement whose client was told that it is over, or is gone.
+    const busy = !relay.idle
+    left = { busy }
     // Before the report: what that may throw is not to be said in the middle of a message.
     client.close(lastWords(ended, report))
-    const isCut = left.busy === 'cancelled' && target !== undefined
-    const cancelled = isCut ? cancelling.cut(target) : undefined
+    const cancelled = busy && target !== undefined ? cancelling.cut(target) : undefined
     await report.ended(ended, relay.bytes).finally(() => cancelled)
     const { leftQuiet, parametersTold } = relay
     if (leftQuiet) left = { quiet: { canceled: target?.wanted === true, parametersTold } }

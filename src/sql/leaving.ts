@@ -5,6 +5,7 @@
  */
 import type { NodeSession } from '../cluster/connect.ts'
 import { closed, UNTIL_CLOSED, untilClosed } from '../cluster/leave.ts'
+import { NodeRefused } from '../cluster/sign_in.ts'
 import { terminate } from '../cluster/terminate.ts'
 import { openNamedTurns } from '../cluster/turns.ts'
 import { asFailure } from '../failure.ts'
@@ -16,17 +17,14 @@ import type { Cancelling } from './cancelling.ts'
 export interface Leaving {
   /**
    * Closes it. Resolves when the node has closed it as well; never throws.
-   * @param busy - the node was at something: it has a minute for it.
+   * @param busy - the node was at something: it has a minute for it. Where it has a key, it was cancelled once.
    */
-  leave(session: Left, busy?: Busy): Promise<void>
+  leave(session: Left, busy: boolean): Promise<void>
   /** Resolves when the node has closed all of them. */
   over(): Promise<void>
   /** Waits for none of them any more. */
   close(): void
 }
-
-/** `cancelled`: once, where it has a key, and again until it is closed; `finishing`: it may go on. */
-export type Busy = 'cancelled' | 'finishing'
 
 /** `leave` in the place of closing the leg, where a pool counts it. */
 interface Left extends Pick<NodeSession, 'leg' | 'leave'> {
@@ -47,20 +45,22 @@ export function openLeaving(
   const waits = new Map<Leg, Promise<void>>()
   const turns = openNamedTurns()
 
-  async function end(left: Left, target: CancelTarget): Promise<void> {
-    const { management, role = '' } = left
+  /** @returns whether it may be tried again: nobody has said no, and it isn't done */
+  async function end({ management, role = '' }: Left, target: CancelTarget): Promise<boolean> {
     const { node } = target
-    await cutAgain(target)
-    if (management === undefined || node.dialect !== 'postgresql') return
-    const signal = AbortSignal.timeout(TERMINATE_MS)
+    if (management === undefined || node.dialect !== 'postgresql') return false
     const backend = { node, role, key: Buffer.from(target.key, 'latin1') }
     const about = { node: node.name, user: role }
     try {
-      const told = await turns(node.name, signal, () => terminate(backend, management, signal))
+      const told = await turns(node.name, AbortSignal.timeout(UNTIL_CLOSED.ms), () =>
+        terminate(backend, management, AbortSignal.timeout(TERMINATE_MS)),
+      )
       if (told) log.warn(about, 'a session that went on after its cancels was terminated')
+      return false
     } catch (thrown) {
       const why = asFailure(thrown).log ?? String(thrown)
       log.warn(about, `a session that goes on after its cancels was not terminated: ${why}`)
+      return !(thrown instanceof NodeRefused)
     }
   }
 
@@ -68,16 +68,16 @@ export function openLeaving(
     async leave(session, busy) {
       const { leg, leave, target } = session
       if (leave !== undefined) leave()
-      else leg.close(undefined, busy && UNTIL_CLOSED)
+      else leg.close(undefined, busy ? UNTIL_CLOSED : undefined)
       // Its socket is about to close, and nothing is behind it.
       if (leg.ended) return
+      let mayEnd = true
       const again = async (times: number) => {
         if (target === undefined) return
-        // Once: who may not do it now may not do it a moment later.
-        await (times === CANCELS ? end(session, target) : cutAgain(target))
+        await cutAgain(target)
+        if (mayEnd && times >= CANCELS) mayEnd = await end(session, target)
       }
-      const isCut = busy === 'cancelled' && target !== undefined
-      const gone = isCut ? untilClosed(leg, again) : closed(leg)
+      const gone = busy && target !== undefined ? untilClosed(leg, again) : closed(leg)
       waits.set(leg, gone)
       await gone
       waits.delete(leg)

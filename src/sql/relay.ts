@@ -50,6 +50,7 @@ export class Relay {
   #parametersTold = false
   #over = false
   #terminated = false
+  #partedQuiet = false
   #lastFromNode = 0
   #notices: Buffer[] = []
   #atQuiet: (() => void)[] = []
@@ -68,7 +69,10 @@ export class Relay {
     this.#toClient = new Flow(node, client, true)
     this.#fromClient = new Headers('client', {
       header: (type) => {
-        this.#terminated ||= type === TERMINATE
+        if (type === TERMINATE) {
+          this.#terminated = true
+          this.#partedQuiet = this.#phase.state === 'quiet'
+        }
         this.#phase.fromClient(type)
       },
     })
@@ -100,9 +104,9 @@ export class Relay {
     return sessionPhase(this.#phase, this.#fromClient, this.#fromNode)
   }
 
-  /** The client said goodbye, behind whatever it had asked for. */
-  get terminated(): boolean {
-    return this.#terminated
+  /** The node owes nothing: all was quiet, or was so when the client said goodbye. */
+  get idle(): boolean {
+    return this.phase === 'quiet' || this.#partedQuiet || this.#node.ended
   }
 
   /** The client left while nothing was under way, and nothing was heard of the node since. */

@@ -44,12 +44,15 @@ export function openRing<T>(judge: (each: T) => void, elapsed: () => number): Ri
 
   async function go(): Promise<void> {
     isGoing = true
-    while (left > 0) {
-      const turnEndsMs = elapsed() + TURN_MS
-      while (left > 0 && elapsed() < turnEndsMs) step()
-      if (left > 0) await new Promise<void>((resolve) => setImmediate(resolve))
+    try {
+      while (left > 0) {
+        const turnEndsMs = elapsed() + TURN_MS
+        while (left > 0 && elapsed() < turnEndsMs) step()
+        if (left > 0) await new Promise<void>((resolve) => setImmediate(resolve))
+      }
+    } finally {
+      isGoing = false
     }
-    isGoing = false
   }
 
   return {

@@ -290,7 +290,7 @@ async function admitUnjudged(
 
 /** The node took the role, and nobody waits for the rest any more: it may be at it for as long as it likes. */
 async function leftBehind(leg: Leg, { places, leaving }: Login): Promise<void> {
-  const gone = leaving.leave({ leg, leave: undefined, target: undefined }, 'cancelled')
+  const gone = leaving.leave({ leg, leave: undefined, target: undefined }, true)
   places.linger(gone)
   await gone
 }
@@ -332,7 +332,7 @@ async function begin(
     : NO_CANCEL_KEY
   const management = cluster.management?.role
   const role = guarded.facts.user
-  const end = ({ quiet, busy }: Left) => {
+  const end = ({ quiet, busy = false }: Left) => {
     revoke()
     if (keep !== undefined && quiet !== undefined) {
       keep(quiet)
@@ -349,7 +349,7 @@ async function begin(
     end({})
     throw thrown
   }
-  return { leg, keep, leave, target, guarded, expiry: { ...cluster.atExpiry, untilMs }, end }
+  return { leg, keep, target, guarded, expiry: { ...cluster.atExpiry, untilMs }, end }
 }
 
 async function refuse(client: Leg, thrown: unknown, report: Report): Promise<void> {

@@ -27,6 +27,7 @@ export const KEPT_S = 86_400
 
 /**
  * @param who - did it, for the list.
+ * @returns what is revoked now: with what was revoked before, as far as that still holds
  * @throws Failure `usage` for what no row can hold, or one too many; NodeRefused, LegEnded
  */
 export async function revoke(
@@ -34,22 +35,29 @@ export async function revoke(
   { kind, issuer, value, before, until, why }: Revocation,
   who: string,
   nowMs: number,
-): Promise<void> {
+): Promise<Revocation> {
   const texts = [kind, issuer, value, why, who].map(checked)
   const times = [seconds(before), seconds(until), seconds(nowMs / 1000)]
-  await changing(session, async () => {
+  return await changing(session, async () => {
     await session.ask(`DELETE FROM ${TABLE} WHERE until < ${seconds(nowMs / 1000 - KEPT_S)}`)
+    // What is over is listed for a day, and is no part of what comes now.
     await session.ask(
+      `DELETE FROM ${TABLE} WHERE kind = ${texts[0]} AND issuer = ${texts[1]} AND value = ${texts[2]}
+         AND until <= ${Math.floor(nowMs / 1000)}`,
+    )
+    const [now] = await session.ask(
       `INSERT INTO ${TABLE} AS old (kind, issuer, value, why, who, before, until, at)
        VALUES (${[...texts, ...times].join(', ')})
        ON CONFLICT (kind, issuer, value) DO UPDATE SET why = excluded.why, who = excluded.who,
-         at = excluded.at, before = ${later('before')}, until = ${later('until')}`,
+         at = excluded.at, before = ${later('before')}, until = ${later('until')}
+       RETURNING kind, issuer, value, before, until, why`,
     )
     const [row] = await session.ask(`SELECT count(*) AS rows FROM ${TABLE}`)
     if (Number(row?.['rows']) > ROWS_MAX)
       throw usage(
         `there are ${ROWS_MAX} revocations already: lift those that are over, or revoke by subject or issuer`,
       )
+    return revocationOf(now ?? {})
   })
 }
 

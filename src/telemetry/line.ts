@@ -11,9 +11,10 @@ const PLAIN = /^[ -~]*\n$/
 const UNSHOWN = /(?!\n$)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu
 /** An escape of JSON's, whose letters belong to no word; or a word, which may be a token. */
 const WORD = /\\(?:u[\da-f]{4}|.)|[\w.-]+/g
-/** In base64url: a brace, and behind it a quote or white space. */
-const HINT = /e[wy][\w-]{8}/
-const HEADER = /(?:^|-)e[wy][\w-]{8}/
+/** In base64url: a brace, and behind it a quote or white space. What stands before it may be glued to it. */
+const HINT = /e[wy][\w-]{9}/
+const BRACE = /e(?=(?:y[A-DI-L]|w[k-r0-3])[\w-]{9})/g
+const MEMBER = /^\{\s*(?:"[ -~]|$)/
 
 /** @param to - gets each line in the form in which it may be shown. */
 export function shownTo(to: DestinationStream): DestinationStream {
@@ -29,9 +30,10 @@ function shown(line: string): string {
 function withoutToken(word: string): string {
   let before = 0
   for (const part of word.split('.').slice(0, -2)) {
-    const found = HEADER.exec(part)
-    const at = before + (found?.index ?? 0) + (found?.[0].startsWith('-') ? 1 : 0)
-    if (found !== null) return `${word.slice(0, at)}[token]`
+    for (const { index } of part.matchAll(BRACE)) {
+      const begins = Buffer.from(part.slice(index, index + 12), 'base64url').toString('latin1')
+      if (MEMBER.test(begins)) return `${word.slice(0, before + index)}[token]`
+    }
     before += part.length + 1
   }
   return word

@@ -89,12 +89,24 @@ describe('telemetry/line', () => {
     return (JSON.parse(line) as { text: string }).text
   }
 
-  it.each(['\n', '\t', '\0', '\u001f', '\ud800', '\\', '"', '--', 'a.', 'é'])(
-    'hides a token behind %j, which JSON may escape with letters',
-    (before) => {
-      expect(shown(`x${before}${TOKEN} y`)).toBe(`x${before}[token] y`)
-    },
-  )
+  it.each([
+    '\n',
+    '\t',
+    '\0',
+    '\u001f',
+    '\ud800',
+    '\\',
+    '"',
+    '--',
+    'a.',
+    'é',
+    'y',
+    '_',
+    '%3D',
+    'JWT_',
+  ])('hides a token behind %j, escaped by JSON or glued to it', (before) => {
+    expect(shown(`x${before}${TOKEN} y`)).toBe(`x${before}[token] y`)
+  })
 
   it('leaves an escape whole that ends like the beginning of a token', () => {
     const text = `\u000e${TOKEN.slice(1)}`

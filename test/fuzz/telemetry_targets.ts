@@ -38,11 +38,18 @@ function named(value: unknown): unknown {
 }
 
 /** A word from where a header in base64url begins, with two parts behind it. */
-const HIDDEN = /(?<=^|[.-])e[wy][\w-]{8,}(?:\.[\w-]*){2,}$/
+function hidden(word: string): string {
+  for (let at = 0; at < word.length; at++) {
+    const rest = word.slice(at)
+    if (!/^[\w-]{12,}(?:\.[\w-]*){2,}$/.test(rest)) continue
+    const begins = Buffer.from(rest.slice(0, 12), 'base64url').toString('latin1')
+    if (/^\{(?:"[ -~]|[ \t\r\n]\s*(?:"[ -~]|$))/.test(begins)) return `${word.slice(0, at)}[token]`
+  }
+  return word
+}
 
 function withoutTokens(value: unknown): unknown {
-  if (typeof value === 'string')
-    return value.replace(/[\w.-]+/g, (word) => word.replace(HIDDEN, '[token]'))
+  if (typeof value === 'string') return value.replace(/[\w.-]+/g, hidden)
   if (Array.isArray(value)) return value.map(withoutTokens)
   if (typeof value !== 'object' || value === null) return value
   const all = Object.entries(value).map((pair) => pair.map(withoutTokens))
@@ -55,8 +62,7 @@ function read(lines: readonly string[]): Record<string, unknown> {
   const [line = ''] = lines
   const inside = line.slice(0, -1)
   must(line.endsWith('\n') && !/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u.test(inside), 'what is shown', line)
-  // Behind what ends a word, a token is one.
-  must(!/(?<![\w-])eyJhbGciOiJFUzI1NiJ9\.eyJ/.test(inside), 'a token is shown', line)
+  must(!/eyJhbGciOiJFUzI1NiJ9\.eyJ\w*\./.test(inside), 'a token is shown', line)
   return JSON.parse(line) as Record<string, unknown>
 }
 

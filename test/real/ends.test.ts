@@ -118,6 +118,17 @@ describe('a client that says goodbye', () => {
     await isGone(to)
   })
 
+  it('behind a statement, and vanishes then, leaves nothing running', async () => {
+    const to = await open()
+    const client = await enter(to)
+    client.write(query(LONG))
+    await isActive(1)
+    client.write(terminate)
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    client.socket.resetAndDestroy()
+    await isActive(0)
+  })
+
   it('behind a statement has it carried out, and its place is taken until then', async () => {
     const to = await open({ limits: { sessions_per_user: 1 } })
     const heard = new Promise((resolve) => void listener.once('notification', resolve))
