@@ -8,6 +8,8 @@ export default defineConfig({
     // Tests wait more than they work: two at a time, however few processors there are.
     maxWorkers: 2,
     testTimeout: 20_000,
+    // What is waited for comes at once, but on a machine that others load.
+    expect: { poll: { timeout: 8_000 } },
     hookTimeout: 60_000,
   },
 })

@@ -205,7 +205,9 @@ describe('a cluster without room', () => {
       await expect(logIn()).rejects.toMatchObject({
         severity: 'FATAL',
         code: '53300',
-        message: words,
+        // A process that has just refused somebody may still be in a place that is kept.
+        message:
+          at === 0 ? words : expect.stringMatching(`^(?:${words}|sorry, too many clients.*)$`),
         // A gate has no source file of PostgreSQL's.
         file: expect.stringMatching(/\.c$/),
       })
