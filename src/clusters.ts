@@ -15,6 +15,8 @@ import type { Cluster } from './sql/session.ts'
 export interface Clusters {
   open(): ReadonlyMap<string, OpenCluster>
   renew(next: Config): void
+  /** Nodes that get no new sessions from now on. */
+  drainNodes(nodes: readonly string[]): void
   /** No session is kept for another client from now on. */
   stopKeeping(): void
   close(): void
@@ -26,7 +28,9 @@ export interface ClustersParts extends Watchers {
   workers: number
 }
 
-export function openClusters(config: Config, parts: ClustersParts): Clusters {
+export function openClusters(config: Config, given: ClustersParts): Clusters {
+  let drained: ReadonlySet<string> = new Set()
+  const parts = { ...given, drained: () => drained }
   const openAll = (settings: readonly ClusterConfig[], known: ReadonlyMap<string, OpenCluster>) =>
     new Map(
       settings.map((each) => {
@@ -43,6 +47,10 @@ export function openClusters(config: Config, parts: ClustersParts): Clusters {
       open = openAll(next.clusters, before)
       for (const [name, cluster] of before)
         if (open.get(name) !== cluster) cluster.retire(open.get(name)?.issuers)
+    },
+    drainNodes(nodes): void {
+      drained = new Set(nodes)
+      for (const { pool } of open.values()) for (const node of nodes) pool?.forget(node)
     },
     stopKeeping(): void {
       for (const { pool } of open.values()) pool?.close()

@@ -5,6 +5,9 @@
  * SQLSTATEs: https://www.postgresql.org/docs/18/errcodes-appendix.html
  */
 
+import { ANSWERS } from './failure_answers.ts'
+import { COMMANDS } from './failure_commands.ts'
+
 /** Reasons of `client_authentication_failed`, named as CockroachDB names them. */
 export type Reason =
   | 'PRE_HOOK_ERROR'
@@ -42,7 +45,6 @@ const authorization = {
 const protocol = { sqlstate: '08P01', level: 'info', reason: 'PRE_HOOK_ERROR' } as const
 const routing = { sqlstate: '08C00', level: 'info', reason: 'PRE_HOOK_ERROR' } as const
 const node = { sqlstate: '08006', level: 'error', reason: 'UNKNOWN' } as const
-const usage = { sqlstate: 'F0000', level: 'error', reason: 'UNKNOWN' } as const
 
 export const FAILURES = {
   // The token, in the order of the checks.
@@ -303,21 +305,14 @@ export const FAILURES = {
     say: 'terminating connection due to idle-session timeout',
   },
   not_ready: { ...node, sqlstate: '57P03', level: 'debug', say: '{problem}', http: 503 },
+  unknown_host: { ...node, level: 'debug', say: 'this host has no page: ops.hosts', http: 421 },
   internal_error: { ...node, sqlstate: 'XX000', say: 'internal error' },
 
+  // What the gate answers itself.
+  ...ANSWERS,
+
   // The command line and the configuration file.
-  usage: { ...usage, say: '{problem}', exit: 64 },
-  config_unreadable: { ...usage, say: 'cannot read {file}: {problem}', exit: 2 },
-  cannot_write: { ...usage, say: 'cannot write to {file}: {problem}', exit: 1 },
-  config_invalid: { ...usage, say: '{problems}', exit: 2 },
-  config_warnings: { ...usage, level: 'warn', say: '{problem}', exit: 1 },
-  cannot_listen: { ...usage, say: 'cannot listen on {address}: {problem}', exit: 1 },
-  workers_failed: { ...usage, say: 'the worker processes do not stay up: {problem}', exit: 1 },
-  state_unusable: { ...usage, say: '{problem}', exit: 1 },
-  ca_failed: { ...usage, say: '{problem}', exit: 1 },
-  doctor_found: { ...usage, say: '{problem}', exit: 1 },
-  explain_refused: { ...usage, level: 'info', say: '{problem}', exit: 1 },
-  dev_failed: { ...usage, say: '{problem}', exit: 1 },
+  ...COMMANDS,
 } as const satisfies Record<string, FailureRow>
 
 export type FailureCode = keyof typeof FAILURES
@@ -359,6 +354,7 @@ export interface FailureParts {
 export class Failure extends Error {
   readonly code: FailureCode
   readonly row: FailureRow
+  readonly values: NonNullable<FailureParts['values']>
   readonly detail: string | undefined
   readonly hint: string | undefined
   readonly log: string | undefined
@@ -372,6 +368,7 @@ export class Failure extends Error {
     )
     this.code = code
     this.row = row
+    this.values = parts.values ?? {}
     this.detail = parts.detail
     this.hint = row.hint === undefined ? undefined : fill(row.hint, parts.values ?? {})
     this.log = parts.log

@@ -4,33 +4,42 @@
  * the sessions, are in processes of their own, or there is one and it is here as well.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { isDeepStrictEqual } from 'node:util'
 import { openNames } from './cluster/node_names.ts'
-import type { ClusterConfig, Config } from './config/config.ts'
+import { certificateEnds } from './config/certificates.ts'
+import type { Config } from './config/config.ts'
+import { type Desk, openDesk } from './desk.ts'
 import { asFailure, Failure } from './failure.ts'
 import { type Gates, openGates } from './gates/gates.ts'
-import type { KeySource } from './identity/key_source.ts'
-import type { Issuer, IssuerStatus } from './issuers/issuer.ts'
-import { openOps } from './ops/ops.ts'
-import type { ToPrimary, ToWorker } from './peers/messages.ts'
-import type { Primary } from './peers/primary.ts'
+import { watchIssuers } from './issuers/watch.ts'
+import { type OpsDoor, openOps } from './ops/ops.ts'
+import type { Metric, ToPrimary, ToWorker } from './peers/messages.ts'
 import type { Link } from './peers/processes.ts'
 import { openStateAnswers } from './peers/state_answers.ts'
-import { openThrottles } from './policy/throttle.ts'
+import { openAttempts } from './policy/attempts.ts'
+import { openReloading, type ReadConfig, type Reloading } from './reloading.ts'
 import { bindSockets } from './sql/bound_sockets.ts'
 import { boundByAddress } from './sql/cancelling.ts'
-import { sockets } from './sql/door.ts'
 import type { Bind } from './sql/listener.ts'
 import { staleness } from './state/snapshot.ts'
 import { openState, type State } from './state/state.ts'
 import { tellStrays } from './state/strays.ts'
-import { type DestinationStream, type Logger, openAudit, openLog } from './telemetry/log.ts'
-import { type Metrics, openMetrics } from './telemetry/metrics.ts'
+import { countingFailures } from './telemetry/audit_failures.ts'
+import type { AuditSink } from './telemetry/audit_file.ts'
+import { openKnown } from './telemetry/known.ts'
+import { type DestinationStream, openLog } from './telemetry/log.ts'
+import { openMetrics } from './telemetry/metrics.ts'
+import { openSpans } from './telemetry/spans.ts'
+import { type Status, statusOf } from './telemetry/status.ts'
+import { openTrail } from './telemetry/trail.ts'
 import { openWorker } from './worker.ts'
 import { openWorkers, type Workers, type WorkersParts } from './workers.ts'
 
 export interface Surroundings {
   version: string
+  /** What it runs on, with its version. */
+  runtime?: string | undefined
+  /** Of this machine. */
+  hostName?: string | undefined
   /** Milliseconds since the epoch. */
   now(): number
   /** Milliseconds on a clock that is never set; this process's own, unless told. */
@@ -38,7 +47,9 @@ export interface Surroundings {
   /** Calls back when one of the files has changed, until it is told to stop. */
   watch(files: readonly string[], changed: () => void): () => void
   logTo: DestinationStream
-  auditTo: DestinationStream
+  auditTo: AuditSink
+  /** Reads the configuration again, as `Gate.reload` is given it; without it nobody but its caller can. */
+  read?: ReadConfig | undefined
   /** How workers get processes of their own; without it there is one process, whatever is configured. */
   processes?: Processes | undefined
 }
@@ -59,7 +70,7 @@ export interface Gate {
    * For whom comes from now on; live sessions go on. Where `read` throws, or the gate is closing,
    * everything stays as it is, and the log says why.
    */
-  reload(read: (previous: Config) => Config): void
+  reload(read: ReadConfig): void
   /** Fresh worker processes in the place of those that there are; no session is lost. */
   replaceWorkers(): Promise<void>
   /** Lets nobody new in, and ends each session when it has nothing under way, as far as the grace goes. */
@@ -68,57 +79,51 @@ export interface Gate {
   close(why: Failure, hurried?: Promise<void>): Promise<void>
 }
 
-const REFRESH_MS = 5_000
-
 /** @throws Failure `cannot_listen`, `workers_failed` */
 export async function openGate(config: Config, surroundings: Surroundings): Promise<Gate> {
   const primary = openPrimary(config, surroundings)
   const { log, metrics, broken } = primary
-  let notReady = (): string | undefined => 'starting'
-  const ops = config.ops && (await openOps(config.ops, { metrics, notReady: () => notReady() }))
-  const opening = openWithPeers(config, primary, surroundings)
-  const { workers, gates, state, peers } = await opening.catch(async (thrown: unknown) => {
+  const live: Live = {
+    notReady: () => 'starting',
+    state: undefined,
+    renew: () => undefined,
+    isClosing: false,
+  }
+  const status = openStatus(config, primary, surroundings, live)
+  const ops = await openOperators(config, primary, status, live)
+  const reloading = openReloading({ ...primary, opened: config, read: surroundings.read, live })
+  const own = { ...primary, status, reloading, live }
+  const opening = openWithPeers(config, own, surroundings)
+  const { workers, gates, state, peers, desk } = await opening.catch(async (thrown: unknown) => {
     await ops?.close()
+    await primary.trail.close()
     throw thrown
   })
-  const watched = watchIssuers(() => primary.config().clusters.flatMap(keyIssuers), metrics, log)
-  let closing = false
-  notReady = () => (closing ? 'closing' : whyNotReady(workers, state))
+  primary.trail.keepHeads(state)
+  const watched = watchIssuers(() => primary.config().clusters, metrics, log)
+  live.notReady = () => (live.isClosing ? 'closing' : whyNotReady(workers, state))
   const { addresses } = workers
-  const { version } = surroundings
-  const about = { version, listening: addresses, ops: ops?.port, peers, clusters: names(config) }
-  log.info(about, 'the gate is open')
+  const about = { version: surroundings.version, ops: ops?.port, peers, clusters: names(config) }
+  log.info({ ...about, listening: addresses }, 'the gate is open')
   return {
     addresses,
     opsPort: ops?.port,
     broken: broken.promise,
     reload(read) {
-      if (closing) return log.warn('the configuration is not read again: the gate is closing')
-      try {
-        const before = primary.config()
-        const next = primary.renew(read(before))
-        for (const what of fixed(config, next))
-          log.warn(`${what} stays as it is until the gate is started again`)
-        workers.renew(next)
-        gates.renew(next.peers)
-        log.info({ clusters: names(next) }, 'the configuration was read again')
-        log.level = next.log.level
-      } catch (thrown) {
-        for (const problem of asFailure(thrown).message.split('\n'))
-          log.error(`the configuration in use is kept: ${problem}`)
-      }
+      if (!live.isClosing) primary.trail.reopen()
+      if (reloading.reload(read) === undefined) desk.reloaded(BY_FILE)
     },
     async replaceWorkers() {
       try {
-        const kept = closing ? 'the gate is closing' : await workers.replace()
+        const kept = live.isClosing ? 'the gate is closing' : await workers.replace()
         if (kept === undefined) log.info('the workers are fresh ones')
         else log.warn(`the workers are kept: ${kept}`)
       } catch (thrown) {
-        if (!closing) log.error(`the workers are kept: ${asFailure(thrown).message}`)
+        if (!live.isClosing) log.error(`the workers are kept: ${asFailure(thrown).message}`)
       }
     },
     async drain(why) {
-      closing = true
+      live.isClosing = true
       const { graceMs } = primary.config().shutdown
       if (graceMs === 0) return
       log.info({ grace: graceMs }, 'the gate is closing: sessions may finish what they do')
@@ -128,10 +133,12 @@ export async function openGate(config: Config, surroundings: Surroundings): Prom
       inTime.abort()
     },
     async close(why, hurried) {
-      closing = true
+      live.isClosing = true
       watched.stop()
       await workers.close(why, hurried)
+      await primary.spans?.close()
       await gates.close()
+      await primary.trail.close()
       await state?.close()
       for (const { issuers } of primary.config().clusters)
         for (const issuer of issuers.values()) issuer.close()
@@ -141,6 +148,47 @@ export async function openGate(config: Config, surroundings: Surroundings): Prom
   }
 }
 
+/** Who changed something, as the list of changes has it. */
+const BY_FILE = 'the configuration file, or a signal'
+
+/** What is not there from the beginning. */
+interface Live {
+  notReady(): string | undefined
+  state: State | undefined
+  /** Another configuration counts. */
+  renew(next: Config): void
+  isClosing: boolean
+}
+
+/** How the gate is, for whoever asks. */
+function openStatus(
+  config: Config,
+  { known, config: current }: PrimaryParts,
+  { version, runtime = '', now, processes }: Surroundings,
+  live: Live,
+): () => Status {
+  const workersWanted = processes === undefined ? 1 : processesOf(config, processes.processors)
+  const about = { version, runtime, sinceMs: now(), workersWanted, ...known, config: current }
+  const notReady = () => live.notReady()
+  return () => statusOf({ ...about, notReady, state: live.state }, now())
+}
+
+/** Where operators look at the gate, while it opens, runs and closes. */
+async function openOperators(
+  config: Config,
+  { metrics, config: current }: PrimaryParts,
+  status: () => Status,
+  live: Live,
+): Promise<OpsDoor | undefined> {
+  if (config.ops === undefined) return undefined
+  return await openOps(config.ops.listen, {
+    metrics,
+    notReady: () => live.notReady(),
+    hosts: () => current().ops?.hosts ?? [],
+    status,
+  })
+}
+
 /** Nobody is let in. */
 function whyNotReady(workers: Workers, state: State | undefined): string | undefined {
   if (!workers.isOpen()) return 'no worker is open'
@@ -148,47 +196,85 @@ function whyNotReady(workers: Workers, state: State | undefined): string | undef
 }
 
 /** What there is one of, however many workers there are. */
-function openPrimary(config: Config, { logTo, auditTo, now, elapsed, version }: Surroundings) {
+function openPrimary(
+  config: Config,
+  { logTo, auditTo, now, elapsed, version, hostName = '' }: Surroundings,
+) {
   const metrics = openMetrics(version)
   const clock = elapsed ?? (() => performance.now())
+  const known = openKnown(now)
   const log = openLog(logTo, config.log.level, now)
+  const trail = openTrail(config.audit, auditTo, { ...metrics, hostName, log, now })
+  const spans = config.tracing && openSpans({ ...config.tracing, ...metrics, version, log })
   let current = config
-  warnOfLists(config, log)
+  for (const { what } of config.access.strays) log.warn(what)
+  metrics.watchCertificates(() => certificateEnds(current.certificates))
   return {
     log,
     metrics,
-    count: (metric: Parameters<Metrics['count']>[0]) => metrics.count(metric),
+    known,
+    spans,
+    trail,
+    count(metric: Metric): void {
+      metrics.count(metric)
+      if (metric.name === 'login_trace') spans?.note(metric)
+      known.count(metric)
+    },
     elapsed: clock,
-    attempts: openAttempts(config.limits.failedLoginDelayMs, clock, metrics),
+    attempts: openAttempts(config.limits.failedLoginDelayMs, { now, elapsed: clock, ...metrics }),
     /** @param worker - the number of whose line it is */
-    audit: openAudit(auditTo, now),
+    audit: known.audited(countingFailures(trail.write, metrics)),
     broken: Promise.withResolvers<Failure>(),
     config: () => current,
     renew(next: Config): Config {
       current = next
-      warnOfLists(next, log)
+      for (const { what } of next.access.strays) log.warn(what)
       return next
     },
   }
 }
 
 type PrimaryParts = ReturnType<typeof openPrimary>
-type WithGates = PrimaryParts & { gates: Pick<Gates, 'cancel'>; state: State | undefined }
+type WithStatus = PrimaryParts & { status: () => Status; reloading: Reloading; live: Live }
+type WithGates = PrimaryParts & {
+  gates: Pick<Gates, 'cancel'>
+  state: State | undefined
+  desk: Desk
+}
 
 /** The workers and the other gates, which ask each other, and what gates share. @returns `peers` - the port that is listened on. */
-async function openWithPeers(config: Config, primary: PrimaryParts, surroundings: Surroundings) {
-  const { log, count } = primary
-  const { now } = surroundings
+async function openWithPeers(config: Config, primary: WithStatus, surroundings: Surroundings) {
+  const { log, count, live, reloading } = primary
+  const { now, version, read } = surroundings
   const gates = await openGates(config.peers, { log, count, now, names: openNames() })
   let workers: Workers | undefined
   let state: State | undefined
   try {
     state = await openShared(config, primary, now)
+    live.state = state
+    if (state !== undefined) reloading.follow(state)
+    const desk = openDesk({
+      ...primary,
+      version,
+      now,
+      state,
+      workers: () => workers,
+      reload() {
+        primary.trail.reopen()
+        return read === undefined ? 'nobody can read it again' : reloading.reload(read)
+      },
+    })
     // However many workers have a client's cancels.
     const cancel = boundByAddress(gates.cancel, { now, count })
-    workers = await openAll(config, { ...primary, state, gates: { cancel } }, surroundings)
+    workers = await openAll(config, { ...primary, state, gates: { cancel }, desk }, surroundings)
+    const opened = workers
+    live.renew = (next) => {
+      opened.renew(next)
+      gates.renew(next.peers)
+    }
+    if (primary.config() !== config) opened.renew(primary.config())
     const door = await gates.listen(workers.cancel)
-    return { workers, gates, state, peers: door?.port }
+    return { workers, gates, state, peers: door?.port, desk }
   } catch (thrown) {
     await workers?.close(new Failure('shutting_down'))
     await gates.close()
@@ -243,27 +329,6 @@ async function openAll(
   return { ...workers, close }
 }
 
-/** The throttle of failed logins, one for all workers. */
-function openAttempts(
-  firstMs: number,
-  elapsed: () => number,
-  metrics: Metrics,
-): Pick<Primary, 'mayTry' | 'settle'> {
-  if (firstMs === 0)
-    return { mayTry: async () => ({ waitMs: 0, beganMs: 0 }), settle: async () => true }
-  const throttle = openThrottles({ firstMs, maxMs: Math.max(firstMs, FAILED_LOGIN_DELAY_MS_MAX) })
-  metrics.watchThrottle(throttle.remembered)
-  return {
-    async mayTry(who) {
-      const beganMs = elapsed()
-      return { waitMs: throttle.waitMs(who, beganMs), beganMs }
-    },
-    settle: async (who, beganMs, outcome) => throttle.settle(who, beganMs, outcome, elapsed()),
-  }
-}
-
-const FAILED_LOGIN_DELAY_MS_MAX = 3_600_000
-
 /** In how many processes the sessions are. */
 export function processesOf({ workers }: Config, processors: number): number {
   return workers === 'auto' ? processors : workers
@@ -272,7 +337,7 @@ export function processesOf({ workers }: Config, processors: number): number {
 /** Workers in processes of their own. */
 async function openElsewhere(
   config: Config,
-  { log, audit, count, broken, gates, state, attempts, elapsed, config: current }: WithGates,
+  { log, audit, count, broken, gates, state, attempts, desk, elapsed, config: current }: WithGates,
   { logTo }: Surroundings,
   processes: Pick<WorkersParts, 'count' | 'start'>,
 ): Promise<Workers> {
@@ -287,6 +352,7 @@ async function openElsewhere(
     audit,
     metric: count,
     cancel: gates.cancel,
+    ...desk,
     attempts,
     state: state && openStateAnswers(state),
     logLine: (line) => void logTo.write(line),
@@ -299,7 +365,7 @@ async function openElsewhere(
 /** One worker, in this process. */
 async function openHere(
   config: Config,
-  { audit, count, log, gates, state, attempts }: WithGates,
+  { audit, count, log, gates, state, attempts, desk }: WithGates,
   { now, watch }: Surroundings,
 ): Promise<Workers> {
   const number = 0
@@ -310,6 +376,7 @@ async function openHere(
       audit: async (event) => audit(number, event),
       count,
       cancel: gates.cancel,
+      console: (question) => desk.console(number, question),
       ...attempts,
     },
     log,
@@ -320,65 +387,12 @@ async function openHere(
   })
   return {
     ...worker,
+    endSession: (_worker, id, why) => worker.endSession(id, why),
     isOpen: () => true,
     replace: async () => 'there are no worker processes: workers is 1',
   }
 }
 
-function warnOfLists({ access }: Config, log: Logger): void {
-  for (const { what } of access.strays) log.warn(what)
-}
-
 function names({ clusters }: Config): string[] {
   return clusters.map(({ name }) => name)
-}
-
-/** What can't be another one in a gate that runs, where the file says so. */
-function fixed(opened: Config, next: Config): string[] {
-  const compared: [string, unknown, unknown][] = [
-    ['listeners', sockets(opened.listeners), sockets(next.listeners)],
-    ['ops.listen', opened.ops, next.ops],
-    ['audit.to', opened.auditTo, next.auditTo],
-    ['workers', opened.workers, next.workers],
-    ['peers.listen', opened.peers?.listen, next.peers?.listen],
-    ['state', opened.state, next.state],
-    ['limits.failed_login_delay', opened.limits.failedLoginDelayMs, next.limits.failedLoginDelayMs],
-  ]
-  return compared.filter(([, one, other]) => !isDeepStrictEqual(one, other)).map(([what]) => what)
-}
-
-/** One that is open for its userinfo alone has no keys to fetch. */
-function keyIssuers({ issuers, trust }: ClusterConfig): Issuer[] {
-  const sources = new Set<KeySource>(trust.keySources.values())
-  return [...issuers.values()].filter((issuer) => sources.has(issuer))
-}
-
-/** Whether its answers may be used for more than the login that asked for them. */
-function mayKeep({ fetches, fetchedMs = 0, freshUntilMs = 0 }: IssuerStatus): boolean {
-  return fetches.ok < 2 || freshUntilMs > fetchedMs
-}
-
-const MAY_NOT_KEEP =
-  'this issuer forbids keeping its keys, or says nothing of it: each token that names it fetches them; jwks_min_fresh: 5m in its issuer_options ends that'
-
-/** Keys are fetched before they are needed, from the start on; a new trouble is told once. */
-function watchIssuers(issuers: () => readonly Issuer[], metrics: Metrics, log: Logger) {
-  metrics.watch(() => issuers().map((issuer) => issuer.status()))
-  const told = new Map<string, string | undefined>()
-  const costly = new Set<string>()
-  const look = () => {
-    for (const each of issuers()) {
-      each.refreshAhead()
-      const { issuer, lastError } = each.status()
-      if (lastError !== undefined && lastError !== told.get(issuer)) log.warn({ issuer }, lastError)
-      told.set(issuer, lastError)
-      if (!mayKeep(each.status()) && !costly.has(issuer)) {
-        costly.add(issuer)
-        log.warn({ issuer }, MAY_NOT_KEEP)
-      }
-    }
-  }
-  look()
-  const timer = setInterval(look, REFRESH_MS)
-  return { stop: () => clearInterval(timer) }
 }

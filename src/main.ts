@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** argv, signals, the exit code. The only file that touches `process`; everybody else is handed a World. */
 import { readFileSync } from 'node:fs'
-import { availableParallelism, tmpdir, userInfo } from 'node:os'
+import { availableParallelism, hostname, tmpdir, userInfo } from 'node:os'
 import { runCli } from './cli/cli.ts'
 import type { ToPrimary, ToWorker } from './peers/messages.ts'
 import { ownChannel, startWorker } from './peers/processes.ts'
@@ -39,6 +39,8 @@ const { version } = JSON.parse(readFileSync(new URL('../package.json', import.me
 
 const ended = await runCli(process.argv.slice(2), {
   version,
+  runtime: `Node.js ${process.versions.node}`,
+  hostName: hostname(),
   env: (name) => process.env[name],
   stdout: process.stdout,
   stderr: process.stderr,

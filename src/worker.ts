@@ -36,6 +36,10 @@ export interface Worker {
   addresses: Bind[]
   /** For whom comes from now on. */
   renew(next: Config): void
+  /** If it still is. @param why - for the log */
+  endSession(id: string, why: string): void
+  /** These get no new sessions from now on, and no other ones. */
+  drainNodes(nodes: readonly string[]): void
   /** A cancel that came in elsewhere; resolves when the node has it, to whether the key is known here. */
   cancel(key: Buffer, from: string): Promise<boolean>
   /** Takes nobody new; resolves when the last session has ended by itself. */
@@ -64,20 +68,26 @@ export async function openWorker(config: Config, parts: WorkerParts): Promise<Wo
     elapsed: () => performance.now(),
     count: primary.count,
   })
+  let { console: own } = config
   const { listeners, limits } = config
   const door = await openDoor({
     ...parts,
     listeners,
     limits,
+    traced: config.tracing !== undefined,
+    elapsed: () => performance.now(),
     worker,
     guard,
     clusters: clusters.open,
+    console: () => own,
   }).catch((thrown: unknown) => {
     clusters.close()
     throw thrown
   })
   return {
     ...door,
+    endSession: guard.end,
+    drainNodes: clusters.drainNodes,
     async retire() {
       clusters.stopKeeping()
       await door.retire()
@@ -87,6 +97,7 @@ export async function openWorker(config: Config, parts: WorkerParts): Promise<Wo
       await door.drain(why)
     },
     renew(next) {
+      own = next.console
       clusters.renew(next)
       guard.renew(next.access)
       door.renew(next)

@@ -126,6 +126,8 @@ function obey(
 ): void {
   const why = new Failure('shutting_down')
   if (message.kind === 'renew') renew(message.source)
+  if (message.kind === 'drained_nodes') worker.drainNodes(message.nodes)
+  if (message.kind === 'end_session') worker.endSession(message.id, message.why)
   if (message.kind === 'cancel') {
     const { id, key, from } = message
     void worker

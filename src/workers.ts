@@ -5,19 +5,19 @@
  */
 import type { Config } from './config/config.ts'
 import type { Source } from './config/source.ts'
+import type { Console } from './console/console.ts'
 import { asFailure, Failure } from './failure.ts'
-import { packKeys } from './identity/portable_keys.ts'
 import type { Issuer } from './issuers/issuer.ts'
 import { type CancelQuestions, openCancelQuestions } from './peers/cancel_questions.ts'
-import type { Address, Answer, Metric, Question, ToPrimary, ToWorker } from './peers/messages.ts'
+import type { Address, Metric, ToPrimary, ToWorker } from './peers/messages.ts'
 import type { Primary } from './peers/primary.ts'
 import type { Link } from './peers/processes.ts'
 import { startRounds, type Visited } from './peers/rounds.ts'
 import type { StateAnswers } from './peers/state_answers.ts'
-import { workerOf } from './sql/cancel_keys.ts'
 import type { AuditEvent } from './telemetry/events.ts'
 import type { Logger } from './telemetry/log.ts'
 import { openUnended } from './telemetry/unended.ts'
+import { answer, askOwner } from './worker_questions.ts'
 
 export interface WorkersParts {
   start(): Link<ToWorker, ToPrimary>
@@ -26,13 +26,17 @@ export interface WorkersParts {
   listening: Source
   source(): Source
   issuer(cluster: string, name: string): Issuer | undefined
-  /** Writes a worker's line; throws where it can't. */
-  audit(worker: number, event: AuditEvent): void
+  /** Writes a worker's line; throws where it can't. What it returns resolves when it is durable. */
+  audit(worker: number, event: AuditEvent): Promise<void> | undefined
   metric(metric: Metric): void
   /** A cancel that no worker knows; resolves when nobody else has more to do for it. */
   cancel(key: Buffer, from: string): Promise<void>
   /** Of all workers. */
   attempts: Pick<Primary, 'mayTry' | 'settle'>
+  /** A statement for the console. */
+  console: Console['ask']
+  /** Nodes that get no new sessions, at the moment. */
+  drained(): readonly string[]
   /** What gates share, where they do. */
   state?: StateAnswers | undefined
   /** Takes a line of a worker's log as it is. */
@@ -57,6 +61,10 @@ export interface Workers {
   replace(): Promise<string | undefined>
   /** A cancel of another gate's; resolves when the node has it, to whether a worker knows the key. */
   cancel(key: Buffer, from: string): Promise<boolean>
+  /** Of a worker's, if it still is. */
+  endSession(worker: number, id: string, why: string): void
+  /** Nodes that get no new sessions, from now on. */
+  drainNodes(nodes: readonly string[]): void
   drain(why: Failure): Promise<void>
   /** @param hurried - resolves when there is no time to wait for those that linger */
   close(why: Failure, hurried?: Promise<void>): Promise<void>
@@ -117,6 +125,11 @@ export async function openWorkers(parts: WorkersParts): Promise<Workers> {
       addresses,
       isOpen: () => [...members].some(isOpen),
       renew: ({ source }) => all({ kind: 'renew', source }),
+      endSession(worker, id, why) {
+        const owner = [...members].find(({ number }) => number === worker)
+        owner?.link.send({ kind: 'end_session', id, why })
+      },
+      drainNodes: (nodes) => all({ kind: 'drained_nodes', nodes }),
       cancel: (key, from) => askOwner(members, key, from),
       replace() {
         const next = replaced
@@ -154,11 +167,7 @@ function openMembers(parts: WorkersParts) {
     members.add(member)
     member.link.onGone((how) => lose(member, how))
     member.link.onMessage((message) => hear(member, message, members, parts))
-    const { count: workers, listening } = parts
-    const source = parts.source()
-    const other = source === listening ? undefined : listening
-    const state = parts.state && { maxAgeMs: parts.state.maxAgeMs }
-    member.link.send({ kind: 'begin', number: last, workers, source, listening: other, state })
+    begin(member, parts)
     return member
   }
   const lose = (member: Member, how: string) => {
@@ -234,6 +243,17 @@ function newMember(number: number, { start, elapsed }: WorkersParts): Member {
   // Who waits for it hears why it failed; nobody has to.
   member.opened.promise.catch(() => undefined).finally(() => clearTimeout(late))
   return member
+}
+
+/** What it is told first. */
+function begin({ number, link }: Member, parts: WorkersParts): void {
+  const { count: workers, listening } = parts
+  const source = parts.source()
+  const other = source === listening ? undefined : listening
+  const state = parts.state && { maxAgeMs: parts.state.maxAgeMs }
+  link.send({ kind: 'begin', number, workers, source, listening: other, state })
+  const nodes = parts.drained()
+  if (nodes.length > 0) link.send({ kind: 'drained_nodes', nodes })
 }
 
 /** @throws Failure `workers_failed` */
@@ -317,59 +337,6 @@ function hear(
       void answer(member, message.ask, members, parts).then((answer) =>
         member.link.send({ kind: 'answer', id: message.id, answer }),
       )
-  }
-}
-
-/** The worker whose number is in the key; where that is the one that asks, or is not open yet, there is none. */
-async function askOwner(
-  members: ReadonlySet<Member>,
-  key: Buffer,
-  from: string,
-  asker?: Member,
-): Promise<boolean> {
-  const owner = [...members].find(({ number }) => number === workerOf(key))
-  if (owner === undefined || owner === asker || !owner.hasOpened) return false
-  return await owner.cancels.ask(key, from)
-}
-
-/** It was told of none. */
-const NO_STATE: Answer = { kind: 'failed', code: 'internal_error', log: 'no state is shared' }
-
-async function answer(
-  member: Member,
-  asked: Question,
-  members: ReadonlySet<Member>,
-  { audit, issuer, elapsed, cancel, attempts, state }: WorkersParts,
-): Promise<Answer> {
-  const { number, unended } = member
-  try {
-    if (asked.kind === 'cancel') {
-      const key = Buffer.from(asked.key)
-      const found = await askOwner(members, key, asked.from, member)
-      if (!found) await cancel(key, asked.from)
-      return { kind: 'cancelled' }
-    }
-    if (asked.kind === 'may_try') return { kind: 'may_try', ...(await attempts.mayTry(asked.who)) }
-    if (asked.kind === 'settle')
-      return {
-        kind: 'settled',
-        counts: await attempts.settle(asked.who, asked.beganMs, asked.outcome),
-      }
-    if (asked.kind === 'state') return state?.answer(asked.known) ?? NO_STATE
-    if (asked.kind === 'audit') {
-      if (asked.event.EventType === 'client_session_end') unended.line(asked.event, elapsed())
-      audit(number, asked.event)
-      unended.line(asked.event, elapsed())
-      return { kind: 'written' }
-    }
-    const found = issuer(asked.cluster, asked.issuer)
-    if (found === undefined)
-      throw new Failure('jwks_unavailable', { log: 'the configuration names the issuer no more' })
-    if (asked.kind === 'keys') return { kind: 'keys', found: packKeys(await found.find(asked.kid)) }
-    return { kind: 'userinfo', endpoint: await found.userinfoEndpoint() }
-  } catch (thrown) {
-    const { code, log, message } = asFailure(thrown)
-    return { kind: 'failed', code, log: log ?? message }
   }
 }
 

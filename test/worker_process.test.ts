@@ -99,7 +99,7 @@ it('asks for what gates share before it opens, so that it refuses nobody for not
     .poll(question, { interval: 5, timeout: 10_000 })
     .toMatchObject({ ask: { kind: 'state', known: 0 } })
   expect(kinds(heard)).toEqual(['ask'])
-  const snapshot = { number: '1', revocations: [], entries: [] }
+  const snapshot = { number: '1', revocations: [], entries: [], settings: [] }
   const answer = { kind: 'state', number: 1, ageMs: 0, snapshot } as const
   link.send({ kind: 'answer', id: question()?.id ?? 0, answer })
   link.send({ kind: 'retire' })

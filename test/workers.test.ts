@@ -78,6 +78,8 @@ function primary({ start, count = 2, state }: How = {}) {
     metric: (metric) => void metrics.push(metric),
     cancel: async () => undefined,
     attempts: { mayTry: async () => ({ waitMs: 0, beganMs: 0 }), settle: async () => true },
+    console: async () => ({ ok: true, answered: { tag: '' } }),
+    drained: () => [],
     state,
     logLine: () => undefined,
     log: openLog({ write: (line) => void lines.push(JSON.parse(line).msg) }, 'debug', () => 0),

@@ -11,6 +11,7 @@ import { networkText } from '../policy/networks.ts'
 import { counts } from '../policy/revocation.ts'
 import { SHOWN_MAX } from '../state/changes.ts'
 import { type EntryName, listEntries, putEntry, removeEntry } from '../state/entries.ts'
+import type { HistoryEntry } from '../state/history.ts'
 import { howSoon, inStateOf, timeText, usage } from './in_state.ts'
 import { oneCluster, readConfig } from './serve.ts'
 import { printable, type World } from './terminal.ts'
@@ -45,9 +46,8 @@ export async function putIntoList(
     throw usage(`--until ${timeText(until / 1000)} is over already`)
   const entry = { ...name, why, until: until === undefined ? undefined : until / 1000 }
   await inStateOf(config, LIST, world, async (session) => {
-    const written = await putEntry(session, entry, world.now())
-    const said = list === 'deny' ? 'Denied' : 'Allowed'
-    world.stdout.write(`${said}: ${told(written)}\n`)
+    const written = await putEntry(session, entry, world.now(), said(list, name, world))
+    world.stdout.write(`${list === 'deny' ? 'Denied' : 'Allowed'}: ${told(written)}\n`)
     if (list === 'allow') world.stdout.write(onlyThey(name.cluster))
     world.stdout.write(howSoon(session.dialect))
   })
@@ -64,7 +64,8 @@ export async function takeFromList(
   const { spelled, ...name } = nameOf(list, network, options, config)
   await inStateOf(config, LIST, world, async (session) => {
     const last = options.everybody === true
-    if (!(await removeEntry(session, name, [name.item, spelled], last)))
+    const gone = said(`remove ${list}`, name, world)
+    if (!(await removeEntry(session, name, [name.item, spelled], last, gone)))
       throw usage(`there is no such entry; ${LIST}`)
     world.stdout.write(`Removed: ${list} ${named(name)}\n`)
     world.stdout.write(howSoon(session.dialect))
@@ -100,6 +101,13 @@ function nameOf(
   const its = cluster ?? oneCluster(config, undefined).name
   if (text === undefined) return { list, kind: 'cluster', cluster: its, item: '', spelled: '' }
   return { list, kind: 'ip', cluster: its, ...itemOf(text) }
+}
+
+/** For the list of changes. */
+function said(how: string, name: EntryName, { userName, now }: World): HistoryEntry {
+  const statement = `postern access ${how}: ${named(name)}`
+  const nowhere = { address: '', session: '', cluster: name.cluster }
+  return { change: 'access', statement, who: userName, at: now() / 1000, ...nowhere }
 }
 
 function itemOf(text: string): { item: string; spelled: string } {

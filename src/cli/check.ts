@@ -41,11 +41,15 @@ export function check({ config: file, strict, as }: CheckOptions, world: World):
   throw new Failure('config_warnings', { values: { problem } })
 }
 
-function whatItDoes({ config: { listeners, clusters, ops, peers }, file }: Inspected): string {
+function whatItDoes({ config, file }: Inspected): string {
+  const { listeners, clusters, ops, peers, console: own } = config
   return [
     `listens on ${listeners.map(listening).join(', ')}`,
-    ...(ops === undefined ? [] : [`operators on ${address(ops)}`]),
+    ...(ops === undefined ? [] : [`operators on ${address(ops.listen)}`]),
     ...(peers === undefined ? [] : [`other gates on ${address(peers.listen)}`]),
+    ...(own === undefined
+      ? []
+      : [`a console for ${listed([...own.admins])} as database ${own.database}`]),
     ...clusters.flatMap((cluster) => whatClusterDoes(cluster, file)),
   ].join('; ')
 }

@@ -3,11 +3,13 @@ import { isIP } from 'node:net'
 import { Command, CommanderError, InvalidArgumentError } from 'commander'
 import { FAILURES } from '../failure.ts'
 import { type AccessOptions, listAccess, putIntoList, takeFromList } from './access.ts'
+import { auditHeads, auditVerify, type HeadsOptions, type VerifyOptions } from './audit.ts'
 import { type CaOptions, caInit, caRotate, caShow } from './ca.ts'
 import { type CheckOptions, check } from './check.ts'
 import { clusterDoctor, clusterSetup, type DoctorOptions, type SetupOptions } from './cluster.ts'
 import { DEV_PORT, dev } from './dev.ts'
 import { type ExplainOptions, explain } from './explain.ts'
+import { type ReplayOptions, replay } from './replay.ts'
 import { liftOne, listAll, REVOCABLE, type RevokeOptions, revokeOne } from './revoke.ts'
 import { serve } from './serve.ts'
 import { complain, type World } from './terminal.ts'
@@ -56,6 +58,8 @@ function commands(world: World): Command {
   addCluster(program, world)
   addRevoke(program, world)
   addAccess(program, world)
+  addAudit(program, world)
+  addReplay(program, world)
   program
     .command('version')
     .description('print the version')
@@ -188,6 +192,49 @@ function addCluster(program: Command, world: World): void {
     .option('--os-user <name>', 'whom the gate runs as (default: who runs this)', name)
     .action((options: DoctorOptions) => clusterDoctor(options, world))
 }
+
+function addAudit(program: Command, world: World): void {
+  const audit = program
+    .command('audit')
+    .description('prove what a gate has written')
+    .addHelpText('after', AUDIT_EXAMPLES)
+  const several = (value: string, before: string[] = []) => [...before, value]
+  audit
+    .command('verify <file...>')
+    .description(
+      "find lines that are missing, changed or nobody's; files of one stream, the oldest first",
+    )
+    .requiredOption('--key-file <file>', 'the key of the seal; once more for an older one', several)
+    .option('--head <head>', 'a file of heads (audit.anchor), or one as chain:seq:mac', several)
+    .option('--json', 'for machines')
+    .action((files: string[], options: VerifyOptions) => auditVerify(files, options, world))
+  audit
+    .command('heads')
+    .description('print the heads that gates keep in their shared state')
+    .requiredOption('--config <file>', 'the configuration file of the gates')
+    .option('--gate <host>', 'of the gate on this host alone')
+    .action((options: HeadsOptions) => auditHeads(options, world))
+}
+
+function addReplay(program: Command, world: World): void {
+  program
+    .command('replay')
+    .description('judge recorded logins by another configuration, and say what would change')
+    .requiredOption('--config <file>', 'the configuration file to try')
+    .requiredOption('--audit <file>', "the file of a gate's audit stream, or - for standard input")
+    .option('--since <time>', 'what came after: ISO 8601, or seconds since 1970', time)
+    .option('--json', 'for machines')
+    .addHelpText(
+      'after',
+      '\nExample:\n  $ postern replay --config new.yaml --audit /var/log/postern/audit.log --since 2026-01-31',
+    )
+    .action((options: ReplayOptions) => replay(options, world))
+}
+
+const AUDIT_EXAMPLES = `
+Examples:
+  $ postern audit verify /var/log/postern/audit.log --key-file audit.key --head /mnt/elsewhere/audit.heads
+  $ postern audit heads --config postern.yaml > heads`
 
 function addRevoke(program: Command, world: World): void {
   const revoke = program

@@ -6,6 +6,7 @@ import { type Check, diagnose } from '../cluster/doctor.ts'
 import { openNames } from '../cluster/node_names.ts'
 import { membersOf, nodeOf } from '../cluster/nodes.ts'
 import { type Block, setup } from '../cluster/setup.ts'
+import { diagnoseConsole } from '../console/diagnosis.ts'
 import { Failure } from '../failure.ts'
 import { diagnoseState } from '../state/diagnosis.ts'
 import { oneCluster, readConfig } from './serve.ts'
@@ -39,7 +40,8 @@ export function clusterSetup(options: SetupOptions, world: World): void {
 
 /** @throws Failure `doctor_found` */
 export async function clusterDoctor(options: DoctorOptions, world: World): Promise<void> {
-  const cluster = oneCluster(readConfig(options.config, world), options.cluster)
+  const config = readConfig(options.config, world)
+  const cluster = oneCluster(config, options.cluster)
   const { role, database, osUser = world.userName } = options
   const { now, stop } = world
   let found = 0
@@ -56,6 +58,8 @@ export async function clusterDoctor(options: DoctorOptions, world: World): Promi
         note(check)
       if (cluster.state !== undefined)
         (await diagnoseState(node, cluster.state, stop)).forEach(note)
+      if (config.console !== undefined)
+        note(await diagnoseConsole(node, config.console.database, cluster.management?.role, stop))
     }
   } catch (thrown) {
     if (stop.aborted) throw doctorFound('the doctor was stopped before it was done')

@@ -14,7 +14,8 @@ import { SAMPLE_SQL, sampleHba, sampleIdent } from '../dev/sample.ts'
 import { selfTest, type Trial } from '../dev/self_test.ts'
 import { Failure } from '../failure.ts'
 import { type Gate, openGate } from '../gate.ts'
-import { openAuditStream, openLogStream } from '../telemetry/log.ts'
+import { openAuditStream } from '../telemetry/audit_file.ts'
+import { openLogStream } from '../telemetry/log.ts'
 import { readConfig } from './serve.ts'
 import { bold, stopped, type World } from './terminal.ts'
 import { watchFiles } from './watch.ts'
@@ -41,6 +42,7 @@ export async function dev({ port, data }: DevOptions, world: World): Promise<voi
     say('Opening the gate …')
     gate = await openGate(readConfig(files.config, world), {
       version: world.version,
+      runtime: world.runtime,
       now: world.now,
       watch: watchFiles,
       logTo: openLogStream(join(home.dir, 'postern.log')),
@@ -49,7 +51,7 @@ export async function dev({ port, data }: DevOptions, world: World): Promise<voi
     const trials = await selfTest({ port, caPem: files.caPem }, issuer, world.now())
     const exp = Math.floor(world.now() / 1000) + TOKEN_SECONDS
     const token = await sign(issuer, { sub: 'maxroach', exp }, world.now())
-    say(welcome({ port, home, files, token, trials }, world))
+    say(welcome({ port, opsPort: gate.opsPort, home, files, token, trials }, world))
     const failed = trials.filter((trial) => !trial.asWanted)
     if (failed.length > 0) throw failedTrials(failed)
     await untilStopped(node, world)
@@ -105,6 +107,8 @@ async function writeFiles(
     },
     // Who tries out what is refused isn't made to wait for it.
     limits: { failed_login_delay: '0s' },
+    console: { admins: ['ops'] },
+    ops: { listen: '127.0.0.1:0' },
   }
   await writeFile(at('ca.crt'), ca.certPem)
   await writeFile(at('server.crt'), server.certPem)
@@ -115,13 +119,14 @@ async function writeFiles(
 
 interface Welcome {
   port: number
+  opsPort: number | undefined
   home: Home
   files: Files
   token: string
   trials: Trial[]
 }
 
-function welcome({ port, home, files, token, trials }: Welcome, world: World): string {
+function welcome({ port, opsPort, home, files, token, trials }: Welcome, world: World): string {
   const { dir, temporary } = home
   const ca = files.caFile.split('/').map(encodeURIComponent).join('/')
   const query = `sslmode=verify-full&sslrootcert=${ca}&options=--crdb:jwt_auth_enabled%3Dtrue`
@@ -146,6 +151,8 @@ ${bold(world, 'Why a token is refused')} (paste one, or pipe it in):
 
 ${command(world)} explain --config ${word(files.config)}
 
+Status page      http://127.0.0.1:${opsPort}/
+Console          the database postern, as the user ops
 CA certificate   ${files.caFile}
 Configuration    ${files.config}
 Log and audit    ${join(dir, 'postern.log')}, ${join(dir, 'audit.log')}

@@ -3,14 +3,11 @@
  * Rule: the file may be any file, and big. It is read once, a line at a time, and what is not of the
  * form is not there.
  */
-import { Buffer } from 'node:buffer'
 import type { Findings } from '../identity/findings.ts'
 import type { Step } from '../telemetry/events.ts'
+import { linesOf } from '../telemetry/lines.ts'
+import { readObject } from '../telemetry/seal.ts'
 import type { Login } from './explanation_login.ts'
-
-/** An event is shorter by far; the rest of a longer line is not looked at. */
-const LINE_BYTES_MAX = 1024 * 1024
-const NEWLINE = 0x0a
 
 /** @returns undefined where no login has the id. */
 export async function findLogin(
@@ -19,10 +16,10 @@ export async function findLogin(
 ): Promise<Login | undefined> {
   let login: Login | undefined
   const written = JSON.stringify(id).slice(1, -1)
-  for await (const line of lines(stream)) {
-    if (!line.includes(written)) continue
-    const event = parse(line)
-    if (event?.SessionID !== id) continue
+  for await (const { bytes } of linesOf(stream)) {
+    if (!bytes.includes(written)) continue
+    const event = readObject(bytes.toString())
+    if (event?.['SessionID'] !== id) continue
     if (event.EventType === 'login_decision') login = readLogin(event)
     const taken = OUTCOMES.has(event.EventType)
     if (login !== undefined && taken && login.Result === 'granted')
@@ -34,36 +31,41 @@ export async function findLogin(
 
 const OUTCOMES = new Set<unknown>(['client_authentication_ok', 'client_authentication_failed'])
 
-async function* lines(stream: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
-  let parts: Uint8Array[] = []
-  let bytes = 0
-  for await (const chunk of stream) {
-    let from = 0
-    for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, from)) {
-      yield Buffer.concat([...parts, chunk.subarray(from, end)]).toString()
-      parts = []
-      bytes = 0
-      from = end + 1
-    }
-    bytes += chunk.length - from
-    if (bytes <= LINE_BYTES_MAX) parts.push(chunk.subarray(from))
-  }
-  if (parts.length > 0) yield Buffer.concat(parts).toString()
-}
-
 type Members = Record<string, unknown>
-
-function parse(line: string): Members | undefined {
-  try {
-    const value: unknown = JSON.parse(line)
-    return isRecord(value) ? value : undefined
-  } catch {
-    return undefined
-  }
-}
 
 const METHODS = ['jwt_token', 'oauthbearer', 'passthrough'] as const
 const STEPS: readonly Step[] = ['powers', 'provisioning', 'groups']
+
+/** A login's decision, with what else is known of who came. */
+export interface Recorded extends Login {
+  SessionID: string
+  Cluster: string
+  Database: string
+  RemoteAddress: string
+  /** Of its client certificate; empty where none was shown. */
+  ClientSubject: string
+}
+
+/** All of them, as they come. */
+export async function* readDecisions(stream: AsyncIterable<Uint8Array>): AsyncGenerator<Recorded> {
+  for await (const { bytes } of linesOf(stream)) {
+    if (!bytes.includes('login_decision')) continue
+    const event = readObject(bytes.toString())
+    if (event?.['EventType'] === 'login_decision') yield readRecorded(event)
+  }
+}
+
+function readRecorded(event: Members): Recorded {
+  const tls = isRecord(event.Tls) ? event.Tls : {}
+  return {
+    ...readLogin(event),
+    SessionID: text(event.SessionID),
+    Cluster: text(event.Cluster),
+    Database: text(event.Database),
+    RemoteAddress: text(event.RemoteAddress),
+    ClientSubject: text(tls.clientSubject),
+  }
+}
 
 function readLogin(event: Members): Login {
   return {

@@ -35,7 +35,8 @@ export async function inStateOf(
   }
 }
 
-function keptBy({ state, clusters }: Config) {
+/** @throws Failure `usage` where nothing is shared */
+export function keptBy({ state, clusters }: Config) {
   const cluster = clusters.find(({ name }) => name === state?.cluster)
   if (state === undefined || cluster === undefined)
     throw usage('the configuration has no state, in which gates could be told (see docs/state.md)')

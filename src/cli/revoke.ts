@@ -75,7 +75,8 @@ export async function revokeOne(
   if (names.some(isShortened)) throw usage(CUT)
   const config = readConfig(options.config, world)
   await inStateOf(config, LIST, world, async (session) => {
-    const revoked = await revoke(session, what, world.userName, world.now())
+    const by = said('revoke', named(what))
+    const revoked = await revoke(session, what, world.userName, world.now(), by)
     world.stdout.write(`Revoked: ${told(revoked)}\n`)
     if (isStranger(what.issuer, config))
       world.stderr.write(`postern: warning: ${printable(strange(what.issuer))}\n`)
@@ -107,7 +108,8 @@ export async function liftOne(
 ): Promise<void> {
   const what = revokedOf(kind, names, options)
   await inState(options, world, async (session) => {
-    if (!(await lift(session, what))) throw usage('this is not revoked; postern revoke list')
+    const lifted = await lift(session, what, world.userName, world.now(), said('lift', named(what)))
+    if (!lifted) throw usage('this is not revoked; postern revoke list')
     world.stdout.write(`Lifted: ${named(what)}\n`)
   })
 }
@@ -151,6 +153,11 @@ function revokedOf(
     case 'all':
       return { kind, issuer: '', value: '' }
   }
+}
+
+/** For the list of changes. */
+function said(change: string, what: string) {
+  return { change, statement: `postern revoke: ${what}`, address: '', session: '', cluster: '' }
 }
 
 function line({ who, at, ...what }: ListedRevocation): string {

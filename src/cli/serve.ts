@@ -6,7 +6,8 @@ import { type ClusterConfig, type Config, parseConfig } from '../config/config.t
 import type { Outside } from '../config/document.ts'
 import { Failure } from '../failure.ts'
 import { openGate, processesOf } from '../gate.ts'
-import { openAuditStream, openLogStream } from '../telemetry/log.ts'
+import { openAuditSink } from '../telemetry/audit_sink.ts'
+import { openLogStream } from '../telemetry/log.ts'
 import { work } from '../worker_process.ts'
 import { stopped, type World } from './terminal.ts'
 import { watchFiles } from './watch.ts'
@@ -20,10 +21,13 @@ export async function serve({ config: file }: { config: string }, world: World):
   const config = reader.read()
   const gate = await openGate(config, {
     version: world.version,
+    runtime: world.runtime,
     now: world.now,
     watch: watchFiles,
+    read: (previous) => reader.read(previous),
     logTo: openLogStream('stderr'),
-    auditTo: openAuditStream(config.auditTo),
+    hostName: world.hostName,
+    auditTo: openAuditSink(config.audit.to, { hostName: world.hostName ?? '', now: world.now }),
     processes: { start: world.startWorker, processors: world.processors },
   })
   const keptUp = reader.keepUp(() => gate.reload(reader.read))

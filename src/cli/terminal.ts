@@ -10,6 +10,10 @@ import type { Channel, Link } from '../peers/processes.ts'
 /** What a command may touch of the world; only main.ts has the real thing. */
 export interface World {
   version: string
+  /** What it runs on, with its version. */
+  runtime?: string
+  /** Of this machine. */
+  hostName?: string
   env(name: string): string | undefined
   stdout: { write(text: string): unknown; isTTY?: boolean }
   stderr: { write(text: string): unknown }

@@ -27,6 +27,8 @@ export type SignIn = 'peer' | 'certificate' | 'scram' | 'trust' | 'forward'
 
 export interface Node {
   name: string
+  /** The gate itself answers in its place: nothing is dialled. */
+  isVirtual?: true
   address: Address
   tls: NodeTls | undefined
   signIn: SignIn

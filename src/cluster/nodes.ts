@@ -60,6 +60,8 @@ export interface NodesParts {
   elapsed(): number
   /** A number from 0 up to this one, that one left out, each as likely. */
   tie(count: number): number
+  /** Those that get no new sessions, by what somebody said. */
+  drained?: (() => ReadonlySet<string>) | undefined
   tell(event: NodeEvent): void
 }
 
@@ -105,7 +107,7 @@ export function openNodes(plan: NodesPlan, parts: NodesParts): Nodes {
     attempt: Attempt<T>,
     { signal, leftMs, waited, wanted, tries }: Round,
   ): Promise<Reached<T> | undefined> {
-    const right = seats.right()
+    const right = undrained(seats.right(), parts.drained?.())
     const tried = new Set<Seat>()
     while (tried.size < ROUND_MAX && leftMs() > 0) {
       signal.throwIfAborted()
@@ -155,7 +157,7 @@ export function openNodes(plan: NodesPlan, parts: NodesParts): Nodes {
         const reached = await round(attempt, { signal, leftMs, waited, wanted, tries })
         if (reached !== undefined) return reached
         if (!tries.hopeful() || spentMs() + waitMs > patienceMs)
-          throw tries.failure(nobody(seats.size(), plan.target))
+          throw tries.failure(nobody(seats.size(), plan.target, parts.drained?.()))
         seats.hurryWrong()
         await pause(waitMs, signal)
       }
@@ -182,7 +184,14 @@ function hasFailed(failure: Failure): boolean {
   )
 }
 
-function nobody(nodes: number, target: Target): string {
+function undrained(seats: readonly Seat[], drained?: ReadonlySet<string>): readonly Seat[] {
+  if (drained === undefined || drained.size === 0) return seats
+  return seats.filter(({ member }) => !drained.has(member.node.name))
+}
+
+function nobody(nodes: number, target: Target, drained: ReadonlySet<string> = new Set()): string {
+  if (drained.size > 0)
+    return `no node is left: these are drained by the console: ${[...drained].join(', ')}`
   return nodes === 0 ? 'no node is known' : `none of ${nodes} nodes is ${target}`
 }
 

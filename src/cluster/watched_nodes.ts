@@ -21,13 +21,15 @@ export interface Watchers {
   count(metric: Metric): void
   /** Milliseconds on a clock that is never set. */
   elapsed(): number
+  /** Nodes that get no new sessions, whatever is known of them. */
+  drained?(): ReadonlySet<string>
   /** Sessions go to this node no more, or not now. */
   left?(node: string): void
 }
 
 export function openWatchedNodes(
   { name: cluster, nodes, signIn, management }: Watched,
-  { log, count, elapsed, left }: Watchers,
+  { log, count, elapsed, left, drained }: Watchers,
 ): Nodes {
   // By `forward` only a user's token signs in.
   const role = signIn === 'forward' ? undefined : management?.role
@@ -71,6 +73,7 @@ export function openWatchedNodes(
     probe: (member, signal) => probe(member, role, signal),
     elapsed,
     tie: (ways) => randomInt(ways),
+    drained,
     tell,
   })
 }

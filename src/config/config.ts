@@ -19,6 +19,9 @@ import type { Level } from '../telemetry/log.ts'
 import { type Challenge, configurationOf } from '../wire/oauthbearer.ts'
 import type { Dialect } from '../wire/options.ts'
 import { type Access, readAccess } from './access.ts'
+import { type AuditPlan, readAudit } from './audit_settings.ts'
+import { type NamedCertificates, namedCertificates } from './certificates.ts'
+import { type ConsoleConfig, consoleOf } from './console_settings.ts'
 import { type Complaint, type ConfigDocument, type Outside, readDocument } from './document.ts'
 import { type ListenerTls, readListenerTls } from './listener_tls.ts'
 import { check } from './mistakes.ts'
@@ -26,8 +29,10 @@ import { type Reading, readNodes } from './nodes.ts'
 import { type PeersConfig, readPeers } from './peers.ts'
 import { poolPlan } from './pool_settings.ts'
 import { readableSections, type Sections } from './readable.ts'
+import { openReading } from './reading.ts'
+import { type SettingNow, settingsNow, underlaid } from './runtime_settings.ts'
 import * as schema from './schema.ts'
-import { noteOutside, type Source } from './source.ts'
+import { noteOutside, outsideOf, type Source } from './source.ts'
 import type { StateSection } from './state_settings.ts'
 import { type Believed, readTrust } from './trust.ts'
 import { AUTHORIZATION, JWT, KEEP_OTHERS, OAUTH, PROVISIONING, ROLES } from './trust_settings.ts'
@@ -40,10 +45,12 @@ export interface Config {
   limits: Limits
   /** How long sessions may finish what they do when the gate is asked to end. */
   shutdown: { graceMs: number }
-  ops: HostPort | undefined
+  /** Where operators are listened to, and the names that the status page goes by. */
+  ops: { listen: HostPort; hosts: readonly string[] } | undefined
   log: { level: Level }
-  /** `stdout` or the path of a file. */
-  auditTo: string
+  audit: AuditPlan
+  /** Where logins are told as spans, by OTLP over HTTP; undefined where they aren't. */
+  tracing: { endpoint: string } | undefined
   /** How many processes have the sessions; with 1 the gate's own has them. */
   workers: number | 'auto'
   /** Gates beside this one, which cancels are told to. */
@@ -52,6 +59,12 @@ export interface Config {
   access: Access
   /** What gates share, and which cluster keeps it. */
   state: (StatePlan & { cluster: string }) | undefined
+  /** Whose ends are to be seen. */
+  certificates: readonly NamedCertificates[]
+  /** The gate's own console, where there is one. */
+  console: ConsoleConfig | undefined
+  /** Those that can be changed while gates run. */
+  settings: readonly SettingNow[]
   /** What it was made of. */
   source: Source
 }
@@ -106,6 +119,8 @@ export interface ClusterConfig {
   atExpiry: AtExpiry
   /** How node sessions are kept for the next client, where they are. */
   pool: PoolPlan | undefined
+  /** Whether node sessions say whose they are. */
+  attribution: 'off' | 'application_name'
 }
 
 export interface ListenerConfig {
@@ -147,8 +162,9 @@ export function inspectConfig(
   from: Outside,
   previous?: Config,
 ): Inspected {
-  const { outside, done } = noteOutside(name, text, from)
-  const document = readDocument(name, text, outside)
+  const settings = from.settings ?? previous?.source.settings ?? new Map<string, string>()
+  const { outside, done } = noteOutside(name, text, { ...from, settings })
+  const document = underlaid(readDocument(name, text, outside), settings)
   if (document.value === undefined) throw invalid(document, document.complaints)
   const value = document.value ?? {}
   const read = check(schema.file, value)
@@ -158,7 +174,8 @@ export function inspectConfig(
   }))
   const complain: Reading['complain'] = (path, what) =>
     found.push({ offset: document.offset(path), what })
-  const open = (from: Outside) => openReading(document, from, complain, previous)
+  const known = new Map(previous?.clusters.map(({ name, issuers }) => [name, issuers]))
+  const open = (from: Outside) => openReading(document, from, complain, known)
   const placed = (path: PropertyKey[]) => document.place(document.offset(path))
   const sections = read.ok ? read.value : readableSections(value)
   const parts = {
@@ -166,18 +183,29 @@ export function inspectConfig(
     clusters: readClusters(sections, document, outside, open),
     peers: sections.peers && readPeers(sections.peers, open(outside)),
     access: readAccess(sections, open(outside), placed, previous?.access),
+    audit: sections.audit && readAudit(sections.audit, open(outside)),
   }
   // What is missing from outside is told once, not again for what stands in its place.
   const told = new Set(document.complaints.map(({ offset }) => offset))
   const complaints = [...document.complaints, ...found.filter(({ offset }) => !told.has(offset))]
   const [first, ...others] = parts.clusters
-  if (!read.ok || complaints.length > 0 || first === undefined) throw invalid(document, complaints)
+  const { audit } = parts
+  if (!read.ok || complaints.length > 0 || first === undefined || audit === undefined)
+    throw invalid(document, complaints)
+  const source = done()
+  const kept = outsideOf(source, from.now)
   return {
     config: {
-      ...toConfig(read.value, parts.listeners, [first, ...others], document),
+      ...toConfig(read.value, parts.listeners, [first, ...others]),
       peers: parts.peers,
       access: parts.access,
-      source: done(),
+      audit,
+      certificates: namedCertificates(read.value, {
+        read: (file) => kept.readFile(document.resolve(file)),
+        again: (file) => from.readFile(document.resolve(file)),
+      }),
+      settings: settingsNow(document, read.value),
+      source,
     },
     file: read.value,
     document,
@@ -225,6 +253,7 @@ function readClusters(
       nonJwtLogins: section.non_jwt_logins,
       atExpiry: { end: section.session.end_at_token_expiry, graceMs: section.session.grace },
       pool: poolPlan(section.pool),
+      attribution: section.attribution,
       fingerprint: print.done(),
     }
   })
@@ -258,8 +287,7 @@ function toConfig(
   file: schema.File,
   listeners: ListenerConfig[],
   clusters: Config['clusters'],
-  document: ConfigDocument,
-): Omit<Config, 'peers' | 'access' | 'source'> {
+): Omit<Config, 'peers' | 'access' | 'audit' | 'certificates' | 'settings' | 'source'> {
   return {
     listeners,
     clusters,
@@ -267,9 +295,10 @@ function toConfig(
     workers: file.workers,
     state: file.state && statePlan(file.state),
     shutdown: { graceMs: file.shutdown.grace },
-    ops: file.ops.listen,
+    console: consoleOf(file.console),
+    ops: file.ops.listen && { listen: file.ops.listen, hosts: file.ops.hosts },
     log: file.log,
-    auditTo: file.audit.to === 'stdout' ? file.audit.to : document.resolve(file.audit.to),
+    tracing: file.tracing.otlp_endpoint ? { endpoint: file.tracing.otlp_endpoint } : undefined,
   }
 }
 
@@ -287,39 +316,6 @@ function limits(section: schema.File['limits']): Limits {
     idleTimeoutMs: section.idle_timeout,
     failedLoginDelayMs: section.failed_login_delay,
     handshakesPerSecond: section.handshakes_per_second,
-  }
-}
-
-function openReading(
-  document: ConfigDocument,
-  outside: Outside,
-  complain: Reading['complain'],
-  previous: Config | undefined,
-): Reading {
-  return {
-    complain,
-    pem(path, file, problemOf) {
-      try {
-        const pem = outside.readFile(document.resolve(file))
-        const problem = problemOf(pem)
-        if (problem === undefined) return pem
-        complain(path, `${file} is ${problem}`)
-      } catch (thrown) {
-        complain(path, `cannot read ${file}: ${(thrown as Error).message}`)
-      }
-      return undefined
-    },
-    text: (file) => outside.readFile(document.resolve(file)),
-    proxyEnv: {
-      HTTPS_PROXY: outside.env('HTTPS_PROXY') ?? outside.env('https_proxy'),
-      NO_PROXY: outside.env('NO_PROXY') ?? outside.env('no_proxy'),
-    },
-    isPrivate: (file) => (outside.fileMode(document.resolve(file)) & 0o077) === 0,
-    resolve: document.resolve,
-    now: outside.now,
-    tellTo: (other) => openReading(document, outside, other, previous),
-    elsewhere: outside.elsewhere,
-    issuers: (name) => previous?.clusters.find((cluster) => cluster.name === name)?.issuers,
   }
 }
 

@@ -26,7 +26,12 @@ export interface Outside {
   now(): number
   /** Where another process fetches what issuers publish: that process' issuer. */
   elsewhere?(cluster: string, issuer: string): Elsewhere
+  /** What was set for all gates; unless told, what it was before. */
+  settings?: Settings | undefined
 }
+
+/** Settings by their names, as they were written. */
+export type Settings = ReadonlyMap<string, string>
 
 /** What is wrong, and where in the text. */
 export interface Complaint {

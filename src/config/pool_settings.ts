@@ -26,13 +26,18 @@ type PoolSection = z.output<typeof section>
 
 /** What no single key can know. */
 export function checkPool(
-  { sign_in, pool }: { sign_in: string; pool: PoolSection },
+  { sign_in, pool, attribution }: { sign_in: string; pool: PoolSection; attribution: string },
   complain: Complain,
 ): void {
   if (pool.mode === 'session' && sign_in === 'forward')
     complain(
       ['pool', 'mode'],
       'with sign_in: forward a session belongs to one token; write none, or sign in another way',
+    )
+  if (pool.mode === 'session' && pool.share_between_principals && attribution !== 'off')
+    complain(
+      ['attribution'],
+      "with pool.share_between_principals a session is nobody's own, and can't say whose it is: write off",
     )
 }
 

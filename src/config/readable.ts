@@ -4,6 +4,7 @@
  */
 import type { z } from 'zod'
 import { type AccessSection, accessLists, accessRules } from './access_settings.ts'
+import { type AuditSection, auditSection } from './audit_settings.ts'
 import { check } from './mistakes.ts'
 import { type PeersSection, peers as peersSchema } from './peer_settings.ts'
 import * as schema from './schema.ts'
@@ -17,14 +18,17 @@ export interface Sections {
   state?: StateSection | undefined
   access?: AccessSection | undefined
   access_lists: z.output<typeof accessLists>
+  audit?: AuditSection | undefined
 }
 
 export function readableSections(value: unknown): Sections {
-  const { listeners, clusters, peers, state, access, access_lists } = isRecord(value) ? value : {}
+  const found = isRecord(value) ? value : {}
+  const { listeners, clusters, peers, state, access, access_lists, audit } = found
   const readPeers = check(peersSchema, peers)
   const readState = check(stateSchema, state)
   const readRules = check(accessRules.optional(), access)
   const readLists = check(accessLists, access_lists)
+  const readAudit = check(auditSection, audit ?? {})
   return {
     listeners: Array.isArray(listeners) ? listeners.map(readableListener) : [],
     clusters: isRecord(clusters)
@@ -34,6 +38,7 @@ export function readableSections(value: unknown): Sections {
     state: readState.ok ? readState.value : undefined,
     access: readRules.ok ? readRules.value : undefined,
     access_lists: readLists.ok ? readLists.value : {},
+    audit: readAudit.ok ? readAudit.value : undefined,
   }
 }
 

@@ -6,6 +6,8 @@
 import { z } from 'zod'
 import type { SignIn } from '../cluster/node.ts'
 import { accessLists, accessRules, checkAccess, offeredBy } from './access_settings.ts'
+import { auditKeys, checkAudit } from './audit_settings.ts'
+import { checkConsole, consoleKeys } from './console_settings.ts'
 import { checkListeners, checkLogins, loginKeys } from './login_settings.ts'
 import { check, passOn } from './mistakes.ts'
 import { network } from './networks.ts'
@@ -19,12 +21,14 @@ import {
   fileMode,
   fileName,
   type HostPort,
+  hostName,
   hostPort,
   isLoopback,
   keepalive,
   listenAddress,
   roleName,
   timeout,
+  webAddress,
 } from './values.ts'
 
 const strings = z.array(z.string())
@@ -38,6 +42,7 @@ const COMPARED = [
   'target',
   'prefer',
   'pool',
+  'attribution',
   ...Object.keys(loginKeys),
   ...Object.keys(trustKeys),
 ]
@@ -95,6 +100,7 @@ export const clusterKeys = z.strictObject({
     grace: duration.default(60_000),
   }),
   pool: section(poolKeys),
+  attribution: z.enum(['off', 'application_name']).default('off'),
   allow_roles: strings.default([]),
   replication_roles: strings.default([]),
   ...trustKeys,
@@ -122,16 +128,20 @@ const fileKeys = z.strictObject({
   access: accessRules.optional(),
   access_lists: accessLists,
   state: state.optional(),
+  console: section(consoleKeys),
   shutdown: section({ grace: duration.default(30_000) }),
-  ops: section({ listen: hostPort.optional() }),
+  ops: section({ listen: hostPort.optional(), hosts: z.array(hostName).default([]) }),
   log: section({ level: z.enum(['debug', 'info', 'warn', 'error']).default('info') }),
-  audit: section({ to: fileName.default('stdout') }),
+  audit: section(auditKeys),
+  tracing: section({ otlp_endpoint: webAddress.optional() }),
 })
 
 export const file = fileKeys
   .superRefine(checkFile, { when: readable(['listeners', 'clusters']) })
   .superRefine(checkShared, { when: readable(['clusters', 'state']) })
+  .superRefine(checkOwnConsole, { when: readable(['console', 'state']) })
   .superRefine(checkRules, { when: readable(['clusters', 'access']) })
+  .superRefine(checkAuditing, { when: readable(['audit']) })
 
 export type File = z.output<typeof file>
 export type ClusterSection = z.output<typeof cluster>
@@ -222,6 +232,17 @@ function checkFile({ listeners, clusters }: z.output<typeof fileKeys>, context: 
 
 function checkShared({ state, clusters }: z.output<typeof fileKeys>, context: z.RefinementCtx) {
   if (state !== undefined) checkState(state, clusters, complainer(context))
+}
+
+function checkAuditing({ audit }: z.output<typeof fileKeys>, context: z.RefinementCtx) {
+  checkAudit(audit, complainer(context))
+}
+
+function checkOwnConsole(
+  { state, console: own }: z.output<typeof fileKeys>,
+  context: z.RefinementCtx,
+) {
+  checkConsole(own, state, complainer(context))
 }
 
 function checkRules({ access, clusters }: z.output<typeof fileKeys>, context: z.RefinementCtx) {

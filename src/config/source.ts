@@ -3,7 +3,7 @@
  * configuration can be made in another process, though the files have changed since.
  * Rule: it holds keys; it goes nowhere but to a process of this gate.
  */
-import type { Outside } from './document.ts'
+import type { Outside, Settings } from './document.ts'
 
 export interface Source {
   name: string
@@ -11,11 +11,20 @@ export interface Source {
   env: ReadonlyMap<string, string | undefined>
   files: ReadonlyMap<string, { text: string } | { problem: string }>
   modes: ReadonlyMap<string, number>
+  /** What was set for all gates, by name. */
+  settings?: Settings | undefined
 }
 
 /** Notes what is asked of the outside, until `done`. */
 export function noteOutside(name: string, text: string, outside: Outside) {
-  const source = { name, text, env: new Map(), files: new Map(), modes: new Map() }
+  const source = {
+    name,
+    text,
+    env: new Map(),
+    files: new Map(),
+    modes: new Map(),
+    settings: outside.settings,
+  }
   let over = false
   const noting: Outside = {
     ...outside,
@@ -52,9 +61,10 @@ export function noteOutside(name: string, text: string, outside: Outside) {
 }
 
 /** The outside as it was when the source was noted. */
-export function outsideOf({ env, files, modes }: Source, now: () => number): Outside {
+export function outsideOf({ env, files, modes, settings }: Source, now: () => number): Outside {
   return {
     now,
+    settings,
     env: (variable) => env.get(variable),
     readFile(path) {
       const file = files.get(path) ?? { problem: 'it was not there when the file was read' }

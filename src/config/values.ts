@@ -46,6 +46,21 @@ export interface HostPort {
 /** `host:port` or `[::1]:port`. */
 export const hostPort = form('an address; write host:port, like 127.0.0.1:26257', parseHostPort)
 
+/** What a browser calls a host, in small letters. */
+export const hostName = form(
+  "a host's name; write one without a port, like gate.example.com",
+  (text) => (/^[\w-]+(?:\.[\w-]+)*$/.test(text) ? text.toLowerCase() : undefined),
+)
+
+/** An address of the web. What somebody wrote is not shown: it may have a password in it. */
+export const webAddress = z.string().transform((text, context) => {
+  const url = URL.parse(text)
+  const known = url?.protocol === 'http:' || url?.protocol === 'https:'
+  if (known && url.username === '' && url.password === '') return url.href
+  context.addIssue('write a URL like http://127.0.0.1:4318/v1/traces, without a password')
+  return z.NEVER
+})
+
 /** `host:port`, or `fd:3` and up: a socket that listens already, from whoever started the gate. */
 export const listenAddress = form(
   'an address; write host:port, like 127.0.0.1:26257',

@@ -7,12 +7,14 @@ import type { Inspected } from './config.ts'
 import type { Complaint, Outside } from './document.ts'
 import type { ClusterSection, File, TcpListener } from './schema.ts'
 import { isLoopback } from './values.ts'
+import { warnOfAudit } from './warnings_audit.ts'
 import {
   warnOfAuthority,
   warnOfKeyFile,
   warnOfListenerCertificate,
   warnOfTrusted,
 } from './warnings_certificates.ts'
+import { warnOfConsole } from './warnings_console.ts'
 import { warnOfPool } from './warnings_pool.ts'
 import { warnOfGroups } from './warnings_roles.ts'
 import { warnOfTrust, warnOfWaiting } from './warnings_trust.ts'
@@ -48,7 +50,9 @@ export function warningsOf({ file, document, config }: Inspected, outside: Look)
       look,
       warn,
     )
+  warnOfAudit(file, warn)
   warnOfOps(file, warn)
+  warnOfConsole(file, warn)
   for (const { path, what } of config.access.strays) warn(path, what)
   return found.sort((one, other) => one.offset - other.offset)
 }

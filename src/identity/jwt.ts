@@ -20,11 +20,15 @@ import { checkTimes, readTimes } from './times.ts'
 import type { Trust } from './trust.ts'
 import { normalizeUsername } from './username.ts'
 
+/** Is handed what is waited for of an issuer, and hands it on. */
+export type Waiting = <T>(keys: Promise<T>) => Promise<T>
+
 const NOT_FOUND = { keys: [], fetchedMs: undefined }
 
 /**
  * @param now - milliseconds since the epoch; asked when the keys are there, which may take a while.
  * @param found - is told what comes to light on the way, also of a token that is refused.
+ * @param waiting - for the keys, where somebody wants to know how long that takes.
  * @throws Failure `jwt_not_enabled`, `invalid_token`, `invalid_issuer`, `jwks_unavailable`,
  *   `missing_claim`, `failed_to_extract_claim` or `invalid_claim_value`.
  */
@@ -33,25 +37,33 @@ export async function authenticate(
   trust: Trust,
   now: () => number,
   found: Findings = {},
+  waiting: Waiting = (keys) => keys,
 ): Promise<Principal> {
   if (!trust.enabled) throw new Failure('jwt_not_enabled')
   const text = token.reveal().trim()
   const id = hash('sha256', text)
-  return (await recall(id, trust, now, found)) ?? (await judge(text, id, trust, now, found))
+  const asking = { trust, now, found, waiting }
+  return (await recall(id, asking)) ?? (await judge(text, id, asking))
+}
+
+interface Asking {
+  trust: Trust
+  now(): number
+  found: Findings
+  waiting: Waiting
 }
 
 /** What was found out about the same token before, as long as its issuer still has the key. */
 async function recall(
   id: string,
-  trust: Trust,
-  now: () => number,
-  found: Findings,
+  { trust, now, found, waiting }: Asking,
 ): Promise<Principal | undefined> {
   const known = trust.verified.get(id)
   if (known === undefined) return undefined
   const { issuer, keyId } = known.principal
   Object.assign(found, known.says)
-  const { keys, fetchedMs } = (await trust.keySources.get(issuer)?.find(keyId)) ?? NOT_FOUND
+  const source = trust.keySources.get(issuer)
+  const { keys, fetchedMs } = source ? await waiting(source.find(keyId)) : NOT_FOUND
   if (!keys.some(({ thumbprint }) => thumbprint === known.thumbprint)) {
     trust.verified.delete(id)
     return undefined
@@ -66,13 +78,12 @@ async function recall(
 async function judge(
   text: string,
   id: string,
-  trust: Trust,
-  now: () => number,
-  found: Findings,
+  { trust, now, found, waiting }: Asking,
 ): Promise<Principal> {
   const { header, digest, issuer } = glance(text, trust, found)
   const source = trust.keySources.get(issuer) ?? configuredKeys(NO_KEYS)
-  const { payload, key } = await verify(text, header, source, found)
+  const find = (kid: string) => waiting(source.find(kid))
+  const { payload, key } = await verify(text, header, { find }, found)
   const claims = JSON.parse(payload) as Members
   found.verified = true
   const tokenId = readTokenId(claims)

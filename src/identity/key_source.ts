@@ -7,6 +7,8 @@ import type { KeySet, VerificationKey } from './keys.ts'
 export interface KeySource {
   /** @throws Failure `jwks_unavailable` where the issuer's keys can't be had. */
   find(kid: string): Promise<FoundKeys>
+  /** Those that are there without asking anybody, however old; not where another process has them. */
+  known?(): readonly VerificationKey[]
 }
 
 export interface FoundKeys {
@@ -20,6 +22,7 @@ export interface FoundKeys {
 
 export function configuredKeys(set: KeySet): KeySource {
   return {
+    known: set.all,
     find: async (kid) => ({ keys: set.find(kid), from: 'configuration', fetchedMs: undefined }),
   }
 }

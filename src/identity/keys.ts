@@ -22,6 +22,8 @@ export interface VerificationKey {
 export interface KeySet {
   /** Keys of that id; empty when there is none. */
   find(kid: string): readonly VerificationKey[]
+  /** Each of them. */
+  all(): readonly VerificationKey[]
   size: number
 }
 
@@ -84,11 +86,15 @@ export function parsePublishedKeySet(document: unknown): KeySetResult {
   return { ok: true, keys: keySet(byKid) }
 }
 
-export const NO_KEYS: KeySet = { find: () => [], size: 0 }
+export const NO_KEYS: KeySet = { find: () => [], all: () => [], size: 0 }
 
 function keySet(byKid: ReadonlyMap<string, VerificationKey[]>): KeySet {
   const none: VerificationKey[] = []
-  return { find: (kid) => byKid.get(kid) ?? none, size: byKid.size }
+  return {
+    find: (kid) => byKid.get(kid) ?? none,
+    all: () => [...byKid.values()].flat(),
+    size: byKid.size,
+  }
 }
 
 /** @returns whether there was a place for it. */

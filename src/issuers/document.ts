@@ -54,12 +54,14 @@ export interface Ledger {
   failed: number
   /** When the last fetch ended, well or not; milliseconds since the epoch. */
   lastMs: number | undefined
+  /** How long it took, in milliseconds. */
+  tookMs: number | undefined
   /** The last failure, until the same document was had again. */
   failure: { url: string; reason: Error } | undefined
 }
 
 export function openLedger(): Ledger {
-  return { ok: 0, failed: 0, lastMs: undefined, failure: undefined }
+  return { ok: 0, failed: 0, lastMs: undefined, tookMs: undefined, failure: undefined }
 }
 
 /** A document that lives shorter is fetched ahead by who uses it: issuers that nobody uses have peace. */
@@ -87,12 +89,12 @@ export function openDocument<T>(
   let tried = false
 
   const fetch = async (headers: Record<string, string>): Promise<Kept<T>> => {
+    const sentMs = now()
     try {
       const { loaded, mayKeep } = await load(settings, get, headers)
       kept = mayKeep ? loaded : undefined
       failed = undefined
-      ledger.ok += 1
-      if (ledger.failure?.url === settings.url) ledger.failure = undefined
+      noteSuccess(ledger, settings.url)
       return loaded
     } catch (thrown) {
       failed = failedAgain(failed, thrown, now())
@@ -100,7 +102,7 @@ export function openDocument<T>(
       ledger.failure = { url: settings.url, reason: failed.reason }
       throw failed.reason
     } finally {
-      ledger.lastMs = now()
+      Object.assign(ledger, { lastMs: now(), tookMs: Math.max(0, now() - sentMs) })
     }
   }
   /** Begins a fetch, or joins the one that is under way. */
@@ -146,6 +148,11 @@ export function openDocument<T>(
     },
     last: () => kept,
   }
+}
+
+function noteSuccess(ledger: Ledger, url: string): void {
+  ledger.ok += 1
+  if (ledger.failure?.url === url) ledger.failure = undefined
 }
 
 async function load<T>(

@@ -25,6 +25,7 @@ export function openElsewhere(issuer: string, elsewhere: Elsewhere, get: Get): I
       fetchedMs: undefined,
       freshUntilMs: undefined,
       lastFetchMs: undefined,
+      lastTookMs: undefined,
       lastError: undefined,
       fetches: { ok: 0, failed: 0 },
     }),

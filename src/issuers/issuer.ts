@@ -66,6 +66,8 @@ export interface IssuerStatus {
   freshUntilMs: number | undefined
   /** When the last fetch of keys or discovery ended, well or not. */
   lastFetchMs: number | undefined
+  /** How long it took. */
+  lastTookMs: number | undefined
   /** Why the last fetch of the keys, or of discovery, failed; undefined where it didn't. */
   lastError: string | undefined
   fetches: { ok: number; failed: number }
@@ -126,6 +128,7 @@ export function openIssuer(settings: IssuerSettings, get: Get, now: () => number
         throw new Failure('jwks_unavailable', { log })
       }
     },
+    known: () => latest?.last()?.value.keys.all() ?? [],
     userinfoEndpoint: endpoint,
     userinfo: async (token, subject) => await askUserinfo(await endpoint(), token, subject, get),
     refreshAhead() {
@@ -139,7 +142,7 @@ export function openIssuer(settings: IssuerSettings, get: Get, now: () => number
 function statusOf(
   issuer: string,
   kept: Kept<PublishedKeys> | undefined,
-  { failure, lastMs, ok, failed }: Ledger,
+  { failure, lastMs, tookMs, ok, failed }: Ledger,
   bearer: string | undefined,
 ): IssuerStatus {
   return {
@@ -148,6 +151,7 @@ function statusOf(
     fetchedMs: kept?.fetchedMs,
     freshUntilMs: kept?.freshUntilMs,
     lastFetchMs: lastMs,
+    lastTookMs: tookMs,
     lastError: failure && without(bearer, reason(failure.reason)),
     fetches: { ok, failed },
   }

@@ -3,11 +3,13 @@
  * channel between them. https://nodejs.org/docs/latest-v24.x/api/child_process.html#advanced-serialization
  */
 import type { Source } from '../config/source.ts'
+import type { ConsoleAnswer, ConsoleQuestion } from '../console/console.ts'
 import type { FailureCode } from '../failure.ts'
 import type { PortableKeys } from '../identity/portable_keys.ts'
 import type { Attempting, Outcome } from '../policy/throttle.ts'
 import type { StateSnapshot } from '../state/snapshot.ts'
 import type { AuditEvent } from '../telemetry/events.ts'
+import type { Lap, LoginParts } from '../telemetry/login_time.ts'
 
 export type ToPrimary =
   /** It takes connections; its addresses, in the order of the listeners. */
@@ -46,6 +48,10 @@ export type ToWorker =
   | { kind: 'state_changed' }
   /** How many connections the other workers have. */
   | { kind: 'elsewhere'; connections: number }
+  /** Nodes that get no new sessions from now on; all of them. */
+  | { kind: 'drained_nodes'; nodes: readonly string[] }
+  /** One of its sessions is to end, if it still is. */
+  | { kind: 'end_session'; id: string; why: string }
   /** Does it still work? Whatever it says is an answer. */
   | { kind: 'ping' }
   /** Take nobody new, and end when the last session has ended. */
@@ -62,6 +68,7 @@ export type Question =
   | { kind: 'userinfo'; cluster: string; issuer: string }
   | { kind: 'may_try'; who: Attempting }
   | { kind: 'settle'; who: Attempting; beganMs: number; outcome: Outcome }
+  | { kind: 'console'; question: ConsoleQuestion }
   /** What gates share, and which of it is known: 0 for nothing yet. */
   | { kind: 'state'; known: number }
   /** A cancel whose key this worker doesn't know. */
@@ -78,6 +85,7 @@ export type Answer =
    */
   | { kind: 'state'; number: number; ageMs: number; snapshot: StateSnapshot | undefined }
   | { kind: 'cancelled' }
+  | { kind: 'console'; answer: ConsoleAnswer }
   | { kind: 'failed'; code: FailureCode; log: string }
 
 /** TCP, or a unix socket. */
@@ -89,7 +97,8 @@ export type Address =
 export type Metric =
   | { name: 'connection_opened' }
   | { name: 'connection_closed' }
-  | { name: 'login'; result: string; seconds: number }
+  | { name: 'login'; result: string; seconds: number; parts?: LoginParts | undefined }
+  | LoginTrace
   | { name: 'token'; result: 'verified' | 'remembered' }
   | { name: 'role_created' }
   | { name: 'memberships'; granted: number; revoked: number }
@@ -108,6 +117,25 @@ export type Metric =
   | { name: 'worker_ended'; how: 'retired' | 'lost' }
   | { name: 'cancel'; result: 'sent' | 'own' | 'unknown' | 'passed_on' | 'dropped' | 'failed' }
   | { name: 'peer_told'; result: 'ok' | 'failed' }
+  | { name: 'console_statement'; kind: string; result: 'ok' | 'refused' }
+  | { name: 'audit_failed' }
+  | { name: 'audit_head'; place: string; result: 'kept' | 'failed' }
+  | { name: 'traces'; result: 'sent' | 'dropped'; logins: number }
+
+/** A login that is over, for who follows it: whom it waited for, and when. */
+export interface LoginTrace {
+  name: 'login_trace'
+  /** The request id. */
+  request: string
+  cluster: string
+  /** Empty where none was reached. */
+  node: string
+  /** `ok`, or the failure's code. */
+  result: string
+  /** Milliseconds since the epoch. */
+  startMs: number
+  laps: readonly Lap[]
+}
 
 /** Whoever looks after a node sees it in another state; to begin with, and in the end, it is gone. */
 export interface NodeState {

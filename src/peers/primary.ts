@@ -2,6 +2,7 @@
  * What a worker has of its primary: who writes down, who counts, and the way to the other workers. With
  * one process it is a few calls; with several the same calls go over a channel.
  */
+import type { ConsoleAnswer, ConsoleQuestion } from '../console/console.ts'
 import type { Attempting, Outcome } from '../policy/throttle.ts'
 import type { AuditEvent } from '../telemetry/events.ts'
 import type { Metric } from './messages.ts'
@@ -20,4 +21,6 @@ export interface Primary {
    * gate. Resolves when it is done, or nobody does; never rejects.
    */
   cancel(key: Buffer, from: string): Promise<void>
+  /** A statement for the console, of one of this worker's sessions. */
+  console(question: ConsoleQuestion): Promise<ConsoleAnswer>
 }

@@ -60,6 +60,7 @@ export function openRemotePrimary(link: Channel<ToPrimary, ToWorker>): RemotePri
     async cancel(key, from) {
       await ask({ kind: 'cancel', key, from }, 'cancelled').catch(() => undefined)
     },
+    console: async (question) => (await ask({ kind: 'console', question }, 'console')).answer,
     log(line) {
       if (link.waiting < WAITING_MAX) link.send({ kind: 'log', line })
     },

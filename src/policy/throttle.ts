@@ -30,6 +30,14 @@ export interface Throttle {
   settle(who: Attempting, beganMs: number, outcome: Outcome, nowMs: number): boolean
   /** How many failures are remembered: of users at addresses, and of addresses as a whole. */
   remembered(): number
+  /** Who has to wait now: those who failed last come first. */
+  waiting(nowMs: number): Waiting[]
+}
+
+export interface Waiting extends Attempting {
+  /** By the throttle's clock. */
+  untilMs: number
+  delayMs: number
 }
 
 export interface ThrottleDelays {
@@ -57,6 +65,7 @@ export function openThrottles(delays: ThrottleDelays): Throttle {
     waitMs: (who, nowMs) => by[who.proof].waitMs(who, nowMs),
     settle: (who, ...how) => by[who.proof].settle(who, ...how),
     remembered: () => by.token.remembered() + by.password.remembered(),
+    waiting: (nowMs) => [...by.token.waiting(nowMs), ...by.password.waiting(nowMs)],
   }
 }
 
@@ -108,6 +117,15 @@ export function openThrottle(
       return true
     },
     remembered: failures.size,
+    waiting: (nowMs) =>
+      failures
+        .all()
+        .filter(([, failed]) => leftMs(failed, nowMs) > 0)
+        .map(([place, { failedMs, delayMs }]) => ({
+          ...whoseIs(place),
+          untilMs: failedMs + delayMs,
+          delayMs,
+        })),
   }
 }
 
@@ -142,6 +160,7 @@ function openFailures(max: number, memoryMs: number) {
     last: (place: string) => failures.peek(place),
     usersOf: (address: string) => users.get(address) ?? 0,
     size: () => failures.size,
+    all: () => [...failures.entries()],
     clear: (place: string) => void failures.delete(place),
     add(place: string, failed: Failed): void {
       if (!failures.has(place)) count(place, failed, 1)
@@ -158,6 +177,12 @@ function openFailures(max: number, memoryMs: number) {
 }
 
 /** A NUL is in none of them, nor is this an address alone. */
-function keyOf({ cluster, user, address }: Attempting): string {
-  return `${address}\0${cluster}\0${user}`
+function keyOf({ proof, cluster, user, address }: Attempting): string {
+  return `${address}\0${cluster}\0${user}\0${proof}`
+}
+
+/** Without a user and a cluster: all others of the address. */
+function whoseIs(place: string): Attempting {
+  const [address = '', cluster = '', user = '', proof] = place.split('\0')
+  return { proof: proof === 'token' ? 'token' : 'password', cluster, user, address }
 }

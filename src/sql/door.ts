@@ -5,6 +5,7 @@
 import type { Socket } from 'node:net'
 import { isDeepStrictEqual } from 'node:util'
 import type { Limits, ListenerConfig } from '../config/config.ts'
+import type { ConsoleConfig } from '../config/console_settings.ts'
 import type { ListenerTls } from '../config/listener_tls.ts'
 import { asFailure, Failure } from '../failure.ts'
 import type { Primary } from '../peers/primary.ts'
@@ -35,9 +36,15 @@ export interface DoorParts {
   primary: Primary
   log: Logger
   now(): number
+  /** Milliseconds on a clock that is never set. */
+  elapsed(): number
+  /** Where the time of each login goes is told in full. */
+  traced: boolean
   limits: Limits
   /** Connections that other workers have. */
   elsewhere(): number
+  /** The gate's own, where there is one. */
+  console(): ConsoleConfig | undefined
   guard: Guard
   /** Of the listeners' sockets, where they were bound before. */
   descriptors?: readonly number[] | undefined

@@ -18,6 +18,7 @@ import type { Issuer } from '../issuers/issuer.ts'
 import type { Grant, Rules } from '../policy/decide.ts'
 import { type Authorization, mayEnter, wantedRoles } from '../policy/groups.ts'
 import type { Secret } from '../secret.ts'
+import type { Waits } from '../telemetry/login_time.ts'
 import type { Dialect } from '../wire/options.ts'
 import { within } from './within.ts'
 
@@ -42,7 +43,7 @@ export interface Withholding {
   withhold(role: string, witness: EnrolmentWitness, signal: AbortSignal): Promise<void>
 }
 
-export interface EnrolmentWitness extends Witness {
+export interface EnrolmentWitness extends Witness, Waits {
   readonly token: Findings
 }
 
@@ -76,11 +77,8 @@ export function openEnrolment(
   return {
     async withhold(role, witness, signal) {
       if (foldCase || rules.allowRoles.has(role)) return
-      const { powers } = await settle(
-        { role, wanted: undefined, source: undefined },
-        witness,
-        signal,
-      )
+      const wish = { role, wanted: undefined, source: undefined }
+      const { powers } = await witness.waiting('node', settle(wish, witness, signal))
       if (powers.length === 0) return
       const log = `the role has ${powers.join(', ')}, and is not named in allow_roles`
       throw new Failure('role_refused', { values: { user: role }, log })
@@ -89,11 +87,13 @@ export function openEnrolment(
       // On CockroachDB names alone decide who is more than a user.
       if (isPlain && (foldCase || rules.allowRoles.has(role))) return
       if (authorization !== undefined) witness.at('groups')
-      const groups = await within(signal, groupsOf(principal, token, witness.token))
+      const asked = within(signal, groupsOf(principal, token, witness.token))
+      const groups = await witness.waiting('issuer', asked)
       const enters = authorization === undefined || mayEnter(groups, authorization)
       const source = provisioning && enters ? `jwt_token:${principal.issuer}` : undefined
       const wanted = authorization && wantedRoles(groups, { ...rules, roles, foldCase }).wanted
-      const settled = await settle({ role, wanted, source }, witness, signal)
+      const settling = settle({ role, wanted, source }, witness, signal)
+      const settled = await witness.waiting('node', settling)
       if (settled.powers.length > 0) {
         witness.at('powers')
         throw tooPowerful(role, settled.powers)

@@ -51,6 +51,8 @@ export interface Guard {
    * @returns what to call when the session is over
    */
   enter(guarded: Guarded, end: (why: Failure) => void): () => void
+  /** Ends this session, or lets it not begin. @param why - for the log */
+  end(id: string, why: string): void
   /** The configuration was read again. */
   renew(access: Access): void
 }
@@ -67,6 +69,8 @@ export interface GuardParts {
   count: Primary['count']
 }
 
+const ENDED_MAX = 1_000
+
 /** Why somebody is kept out, and by what. */
 interface Refusal {
   why: Failure
@@ -77,13 +81,24 @@ export function openGuard(parts: GuardParts): Guard {
   const { state } = parts
   const holding = openHolding(parts)
   const live = openRing<Live>(review, parts.elapsed)
+  const byId = new Map<string, Live>()
+  /** Those that were to end, the last of them: one may be just about to begin. */
+  const ended = new Map<string, string>()
 
   function review(session: Live): void {
     const { refusal } = holding.look(session.guarded)
     if (refusal === undefined) return
-    live.leave(session)
-    const { log } = refusal.why
+    withdraw(session, refusal.why.log)
+  }
+
+  function withdraw(session: Live, log: string | undefined): void {
+    leave(session)
     session.end(new Failure('access_withdrawn', log === undefined ? {} : { log }))
+  }
+
+  function leave(session: Live): void {
+    live.leave(session)
+    byId.delete(session.guarded.id)
   }
 
   function keepOut(refusal: Refusal | undefined): void {
@@ -109,8 +124,18 @@ export function openGuard(parts: GuardParts): Guard {
     enter(guarded, end) {
       const session = { guarded, end }
       live.enter(session)
-      review(session)
-      return () => live.leave(session)
+      byId.set(guarded.id, session)
+      const log = ended.get(guarded.id)
+      if (log === undefined) review(session)
+      else withdraw(session, log)
+      return () => leave(session)
+    },
+    end(id, log) {
+      ended.set(id, log)
+      const [oldest = ''] = ended.keys()
+      if (ended.size > ENDED_MAX) ended.delete(oldest)
+      const session = byId.get(id)
+      if (session !== undefined) withdraw(session, log)
     },
     renew(access) {
       holding.renew(access)

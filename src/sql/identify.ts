@@ -13,6 +13,7 @@ import type { Trust } from '../identity/trust.ts'
 import type { Leg } from '../leg.ts'
 import { type Ask, decide, type Grant, type Rules } from '../policy/decide.ts'
 import type { Secret } from '../secret.ts'
+import type { Waits } from '../telemetry/login_time.ts'
 import { decodePassword, PASSWORD_BYTES_MAX } from '../wire/client_messages.ts'
 import type { Challenge, Status } from '../wire/oauthbearer.ts'
 import { CLEARTEXT_PASSWORD } from '../wire/server_messages.ts'
@@ -32,7 +33,7 @@ export interface Identified {
 }
 
 /** What is told of a login on the way. */
-export interface Witness {
+export interface Witness extends Waits {
   readonly token: Findings
   /** Which way the client came, and what its token is held against. */
   offered(method: 'jwt_token' | 'oauthbearer', rules: Rules): void
@@ -67,7 +68,7 @@ export async function identify(
     // Who doesn't say that a token comes may give a password of the database's.
     if (!jwt && !parts.isPrivate) throw new Failure('encryption_required')
     witness.offered('jwt_token', cluster.rules)
-    const token = await askPassword(client)
+    const token = await witness.waiting('client', askPassword(client))
     if (token.empty) throw new Failure('password_authentication_failed', { values })
     // Somebody's password of the database: it is gone with this line.
     if (!jwt && !hasJwtForm(token)) throw new Failure('not_a_token', { values })
@@ -76,7 +77,7 @@ export async function identify(
   if (oauthbearer === undefined) throw new Failure('token_required', { values })
   witness.offered('oauthbearer', oauthbearer.rules)
   try {
-    const token = await askBearer(client)
+    const token = await witness.waiting('client', askBearer(client))
     if (token === undefined) throw new Failure('bearer_token_required', { values })
     return await judge(token, ask, oauthbearer, witness, parts)
   } catch (thrown) {
@@ -107,7 +108,9 @@ async function judge(
   witness: Witness,
   { now, signal }: IdentifyParts,
 ): Promise<Identified> {
-  const principal = await within(signal, authenticate(token, trust, now, witness.token))
+  const keys = <T>(fetched: Promise<T>) => witness.waiting('issuer', fetched)
+  const judged = authenticate(token, trust, now, witness.token, keys)
+  const principal = await within(signal, judged)
   witness.identified(principal)
   const decision = decide(principal, ask, rules)
   if (!decision.granted) throw new Failure(decision.denial.code, decision.denial)

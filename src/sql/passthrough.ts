@@ -10,6 +10,7 @@ import { hearSasl } from '../cluster/sign_in.ts'
 import { Failure } from '../failure.ts'
 import type { Leg } from '../leg.ts'
 import { type Ask, decidePassage, type Passage, type Rules } from '../policy/decide.ts'
+import type { Waits } from '../telemetry/login_time.ts'
 import { takePassword } from '../wire/client_messages.ts'
 import type { Frame } from '../wire/framing.ts'
 import { saslInitialResponse, saslResponse } from '../wire/node_messages.ts'
@@ -39,8 +40,10 @@ export function clientsAnswers(
   client: Leg,
   isPrivate: boolean,
   permit: () => Promise<void>,
+  waits: Waits,
 ): ClientsAnswers {
   let asked = false
+  const hear = (limit: number) => waits.waiting('client', hearClient(client, limit))
   return {
     required: true,
     get asked() {
@@ -50,22 +53,27 @@ export function clientsAnswers(
       if (!isPrivate) throw new Failure('encryption_required')
       asked = true
       client.send(CLEARTEXT_PASSWORD)
-      const message = takePassword(await hearClient(client, PASSWORD_BYTES_MAX))
+      const message = takePassword(await hear(PASSWORD_BYTES_MAX))
       node.socket.write(message, () => message.fill(0))
     },
     async sasl(node, offered) {
       if (!offered.includes(SCRAM_SHA_256))
         throw failed(`the node asks for SASL by ${JSON.stringify(offered)}, without SCRAM-SHA-256`)
       asked = true
-      await relayScram(client, node, permit)
+      await relayScram(client, node, hear, permit)
     },
   }
 }
 
 /** Each end proves the other that it knows the password; the gate learns nothing of it. */
-async function relayScram(client: Leg, node: Leg, permit: () => Promise<void>): Promise<void> {
+async function relayScram(
+  client: Leg,
+  node: Leg,
+  hear: (limit: number) => Promise<Frame>,
+  permit: () => Promise<void>,
+): Promise<void> {
   client.send(OFFER)
-  const chosen = decodeSaslInitialResponse(await hearClient(client, SASL_BYTES_MAX))
+  const chosen = decodeSaslInitialResponse(await hear(SASL_BYTES_MAX))
   if (chosen.mechanism !== SCRAM_SHA_256 || chosen.response === undefined)
     throw violation('the client selected a SASL mechanism that was not offered')
   const first = chosen.response.reveal()
@@ -73,7 +81,7 @@ async function relayScram(client: Leg, node: Leg, permit: () => Promise<void>): 
   if (first.startsWith('y') && node.encrypted) throw new Failure('channel_binding_lost')
   node.send(saslInitialResponse(SCRAM_SHA_256, Buffer.from(first, 'latin1')))
   client.send((await hearSasl(node, 'saslContinue')).whole)
-  const proof = decodeSaslResponse(await hearClient(client, SASL_BYTES_MAX))
+  const proof = decodeSaslResponse(await hear(SASL_BYTES_MAX))
   node.send(saslResponse(Buffer.from(proof.reveal(), 'latin1')))
   const { whole } = await hearSasl(node, 'saslFinal')
   await permit()

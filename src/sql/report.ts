@@ -23,6 +23,7 @@ import type {
   Step,
 } from '../telemetry/events.ts'
 import type { Logger } from '../telemetry/log.ts'
+import { type LoginParts, LoginTime, type Waits, type Whom } from '../telemetry/login_time.ts'
 import type { Peer } from '../wire/proxy_header.ts'
 import type { Report as Said } from '../wire/server_messages.ts'
 import type { Startup } from '../wire/startup.ts'
@@ -35,14 +36,21 @@ const NAME_CHARACTERS_MAX = 63
 export interface Observers {
   primary: Pick<Primary, 'audit' | 'count'>
   log: Logger
+  /** Milliseconds since the epoch. */
   now(): number
+  /** Milliseconds on a clock that is never set. */
+  elapsed(): number
+  /** Where the time of each login goes is told in full. */
+  traced: boolean
 }
 
 /** Opened with the connection, closed with it. */
-export class Report {
+export class Report implements Waits {
   readonly #observers: Observers
   readonly #connection: Connection
   readonly #startedMs: number
+  /** Until the login is over. */
+  #time: LoginTime | undefined
   #openedMs = 0
   #wasOpened = false
   #named = false
@@ -61,6 +69,7 @@ export class Report {
     this.#observers = observers
     this.#connection = describe(comer)
     this.#startedMs = observers.now()
+    this.#time = new LoginTime(observers.elapsed, observers.traced)
     this.#count({ name: 'connection_opened' })
   }
 
@@ -83,11 +92,17 @@ export class Report {
   hello({ user, database, parameters }: Startup, socket: Socket): void {
     const connection = this.#connection
     this.#named = true
+    this.#time?.turn('gate')
     this.#tls = socket instanceof TLSSocket ? encryption(socket) : null
     connection.User = cut(user)
     connection.Database = cut(database ?? '')
     connection.ApplicationName = cut(parameters.get('application_name') ?? '')
     if (connection.Network === 'tcp') connection.Transport = this.#tls === null ? 'host' : 'hostssl'
+  }
+
+  /** While somebody else than the gate is waited for. */
+  waiting<T>(whom: Whom, work: Promise<T>): Promise<T> {
+    return this.#time?.waiting(whom, work) ?? work
   }
 
   /** Which cluster it meant. */
@@ -155,6 +170,7 @@ export class Report {
     this.#node = node.name
     this.#openedMs = this.#observers.now()
     const Duration = this.#openedMs - this.#startedMs
+    const parts = this.#time?.parts()
     const Node = this.#node
     if (this.#identity !== undefined)
       await this.#audit({
@@ -162,9 +178,12 @@ export class Report {
         ...this.#identity,
         Node,
         NodeSession: warm ? 'warm' : 'new',
+        AccessRule: this.#rule,
         Duration,
+        Durations: rounded(parts),
       })
-    this.#count({ name: 'login', result: 'ok', seconds: Duration / 1000 })
+    this.#count({ name: 'login', result: 'ok', seconds: Duration / 1000, parts })
+    this.#over('ok')
     this.#count({ name: 'session_opened' })
     this.#wasOpened = true
   }
@@ -194,6 +213,7 @@ export class Report {
     if (this.#wasOpened) return
     const seconds = (this.#observers.now() - this.#startedMs) / 1000
     this.#count({ name: 'login', result: code, seconds })
+    this.#over(code)
     if (!this.#named) return
     if (!this.#decided)
       await this.#decide('refused', { Failure: code, Why: Detail, Detail: detail ?? '', Role: '' })
@@ -253,6 +273,16 @@ export class Report {
     await this.#audit(happening)
   }
 
+  /** The login is, and nobody asks any more where its time goes. */
+  #over(result: string): void {
+    const time = this.#time
+    this.#time = undefined
+    if (time === undefined || !this.#observers.traced) return
+    const { SessionID: request, Cluster: cluster } = this.#connection
+    const about = { request, cluster, node: this.#node, result, startMs: this.#startedMs }
+    this.#count({ name: 'login_trace', ...about, laps: time.laps() })
+  }
+
   #count(metric: Metric): void {
     this.#observers.primary.count(metric)
   }
@@ -305,6 +335,19 @@ function encryption(socket: TLSSocket): Encryption {
     clientSubject: socket.getPeerX509Certificate()?.subject ?? '',
   }
 }
+
+/** To a tenth of a millisecond. */
+function rounded(parts: LoginParts = NOTHING): LoginParts {
+  const tenths = (ms: number) => Math.round(ms * 10) / 10
+  return {
+    client: tenths(parts.client),
+    issuer: tenths(parts.issuer),
+    node: tenths(parts.node),
+    gate: tenths(parts.gate),
+  }
+}
+
+const NOTHING: LoginParts = { client: 0, issuer: 0, node: 0, gate: 0 }
 
 function cut(name: string): string {
   return shortened(name, NAME_CHARACTERS_MAX)

@@ -9,13 +9,13 @@ import type { SignIn } from '../cluster/node.ts'
 import type { Nodes } from '../cluster/nodes.ts'
 import type { Pool } from '../cluster/pool.ts'
 import type { AtExpiry, Limits } from '../config/config.ts'
+import type { ConsoleConfig } from '../config/console_settings.ts'
 import { asFailure, Failure } from '../failure.ts'
 import { Leg, LegEnded } from '../leg.ts'
 import type { Primary } from '../peers/primary.ts'
 import type { Facts } from '../policy/access.ts'
 import type { Grant } from '../policy/decide.ts'
 import type { Revocations } from '../policy/revocation.ts'
-import type { Logger } from '../telemetry/log.ts'
 import type { Challenge } from '../wire/oauthbearer.ts'
 import type { Dialect } from '../wire/options.ts'
 import { AUTHENTICATION_OK, backendKeyData, errorResponse } from '../wire/server_messages.ts'
@@ -23,9 +23,11 @@ import type { Startup } from '../wire/startup.ts'
 import { type Asked, type NonJwtLogins, readAsk } from './ask.ts'
 import { attempting, type Proof, whoTries } from './attempt.ts'
 import { attend, type Left, type Session, type Stop } from './attend.ts'
+import { type Attributing, sessionParameters } from './attribution.ts'
 import { addressOf, type CancelKeys } from './cancel_keys.ts'
 import type { Cancelling } from './cancelling.ts'
 import { certificateName } from './client_tls.ts'
+import { wayToConsole } from './console_way.ts'
 import type { Enrolment, Withholding } from './enrol.ts'
 import type { Guard, Guarded } from './guard.ts'
 import {
@@ -42,12 +44,12 @@ import type { Leaving } from './leaving.ts'
 import type { Places } from './limits.ts'
 import type { Passages } from './passages.ts'
 import { clientsAnswers, permitPassage } from './passthrough.ts'
-import { Report } from './report.ts'
+import { type Observers, Report } from './report.ts'
 import { type Clusters, route, serverName } from './route.ts'
 import { whileHere } from './while_here.ts'
 
 /** A cluster as the door sees it: whom it believes, whom it lets in, where it is. */
-export interface Cluster extends Way, Enrolment, Withholding {
+export interface Cluster extends Way, Enrolment, Withholding, Attributing {
   name: string
   dialect: Dialect
   signIn: SignIn
@@ -70,7 +72,7 @@ export interface Cluster extends Way, Enrolment, Withholding {
 }
 
 /** What all sessions of a door have in common. */
-export interface SessionParts {
+export interface SessionParts extends Observers {
   /** One of them is the client's, as it says. */
   clusters(): Clusters<Cluster>
   cancelKeys: CancelKeys
@@ -79,9 +81,8 @@ export interface SessionParts {
   guard: Guard
   handshakeRate: HandshakeRate
   primary: Primary
-  log: Logger
-  /** Milliseconds since the epoch. */
-  now(): number
+  /** The gate's own console, where there is one. */
+  console(): ConsoleConfig | undefined
 }
 
 /** What is one session's own. */
@@ -157,20 +158,7 @@ async function letIn(
     const { cluster, startup } = route(hello.startup, serverName(client.socket), parts.clusters())
     report.routed(cluster)
     const { signal } = login
-    const { now, guard, primary, leaving } = parts
-    const own = {
-      id: visit.id,
-      client,
-      report,
-      cluster,
-      caller,
-      places,
-      guard,
-      primary,
-      leaving,
-      now,
-      signal,
-    }
+    const own = { ...parts, id: visit.id, client, report, cluster, caller, places, signal }
     const admitted = await cluster.during(admit(startup, own))
     clearTimeout(late)
     return await begin(admitted, startup.minor, own, parts.cancelKeys)
@@ -183,7 +171,7 @@ async function letIn(
 /** One login, from its startup packet on. */
 interface Login
   extends Pick<Visit, 'id' | 'places'>,
-    Pick<SessionParts, 'guard' | 'primary' | 'leaving' | 'now'> {
+    Pick<SessionParts, 'guard' | 'primary' | 'leaving' | 'now' | 'console'> {
   client: Leg
   report: Report
   cluster: Cluster
@@ -233,13 +221,20 @@ async function admitByToken(
   report.letInBy(guard.judge(guarded))
   await proof.proved()
   login.places.ofRole(cluster.name, grant.role)
-  await cluster.enrol(grant, token, report, signal)
+  const toConsole = wayToConsole(grant, asked.ask, login)
+  if (toConsole === undefined) await cluster.enrol(grant, token, report, signal)
   await report.granted(grant)
-  const parameters = { ...asked, remoteAddress: report.remoteAddress }
+  if (toConsole !== undefined) return { ...toConsole(), guarded, untilMs: endOf(grant, cluster) }
+  const parameters = sessionParameters(asked, login, principal)
   // The token dies here, unless the node is to judge it again.
   const leave = cluster.signIn === 'forward' ? { ...grant, token } : grant
   const toNode = (signal: AbortSignal) =>
-    connect(leave, cluster.nodes, parameters, signal, cluster.pool, (leg) => leftBehind(leg, login))
+    report.waiting(
+      'node',
+      connect(leave, cluster.nodes, parameters, signal, cluster.pool, (leg) =>
+        leftBehind(leg, login),
+      ),
+    )
   const session = await (cluster.pool ? whileHere(client, signal, toNode) : toNode(signal))
   return { ...session, guarded, untilMs: endOf(grant, cluster) }
 }
@@ -253,19 +248,21 @@ async function admitUnjudged(
 ): Promise<Admitted> {
   const { client, report, cluster, caller, places, guard, signal } = login
   report.passing(asked.ask.user)
+  wayToConsole(undefined, asked.ask, login)
   const guarded = { id: login.id, facts, principal: undefined }
   report.letInBy(guard.judge(guarded))
   const passage = permitPassage(asked.ask, cluster.rules)
-  const parameters = { ...asked, remoteAddress: report.remoteAddress }
+  const parameters = sessionParameters(asked, login)
   // Before the client hears that its proof was right, by whatever the exchange shows of that.
   const permit = async () => {
     await cluster.withhold(passage.role, report, signal)
     await proof.proved()
   }
-  const answers = clientsAnswers(client, isPrivate(client, caller), permit)
+  const answers = clientsAnswers(client, isPrivate(client, caller), permit, report)
   const enter = async (here: AbortSignal) => {
     await report.granted(passage)
-    const session = await connect({ ...passage, answers }, cluster.nodes, parameters, here)
+    const signedIn = connect({ ...passage, answers }, cluster.nodes, parameters, here)
+    const session = await report.waiting('node', signedIn)
     try {
       await permit()
       // Only now is it this role's: whoever names a role could else take all of its places.

@@ -8,8 +8,16 @@ import { literal } from '../cluster/paste.ts'
 import { NodeRefused } from '../cluster/sign_in.ts'
 import { Failure, NODE_SAYS } from '../failure.ts'
 import type { Revocation } from '../policy/revocation.ts'
+import { addToHistory, type HistoryEntry } from './history.ts'
 import type { StateSession } from './session.ts'
-import { CHANNEL, ROWS_MAX, revocationOf, SCHEMA, TEXT_BYTES_MAX } from './tables.ts'
+import {
+  CHANNEL,
+  ROWS_MAX,
+  revocationOf,
+  SCHEMA,
+  SETTING_BYTES_MAX,
+  TEXT_BYTES_MAX,
+} from './tables.ts'
 
 export type Revoked = Pick<Revocation, 'kind' | 'issuer' | 'value'>
 
@@ -20,6 +28,7 @@ export interface ListedRevocation extends Revocation {
 }
 
 const TABLE = `${SCHEMA}.revocations`
+const SETTINGS = `${SCHEMA}.settings`
 /** A transaction of CockroachDB's that met another one is begun anew. */
 const TRIES = 5
 /** For how long what has ended is still there to be listed. */
@@ -35,8 +44,9 @@ export async function revoke(
   { kind, issuer, value, before, until, why }: Revocation,
   who: string,
   nowMs: number,
+  said: Said = NOTHING_SAID,
 ): Promise<Revocation> {
-  const texts = [kind, issuer, value, why, who].map(checked)
+  const texts = [kind, issuer, value, why, who].map((each) => checked(each))
   const times = [seconds(before), seconds(until), seconds(nowMs / 1000)]
   return await changing(session, async () => {
     await session.ask(`DELETE FROM ${TABLE} WHERE until < ${seconds(nowMs / 1000 - KEPT_S)}`)
@@ -57,6 +67,10 @@ export async function revoke(
       throw usage(
         `there are ${ROWS_MAX} revocations already: lift those that are over, or revoke by subject or issuer`,
       )
+    await addToHistory(session.ask, {
+      ...historyOf(who, nowMs, said),
+      change: 'revoke',
+    })
     return revocationOf(now ?? {})
   })
 }
@@ -71,14 +85,52 @@ export function later(column: string): string {
 export async function lift(
   session: StateSession,
   { kind, issuer, value }: Revoked,
+  who: string,
+  nowMs: number,
+  said: Said = NOTHING_SAID,
 ): Promise<boolean> {
-  const [k, i, v] = [kind, issuer, value].map(checked)
-  const gone = await changing(session, () =>
-    session.ask(
+  const [k, i, v] = [kind, issuer, value].map((each) => checked(each))
+  return await changing(session, async () => {
+    const gone = await session.ask(
       `DELETE FROM ${TABLE} WHERE kind = ${k} AND issuer = ${i} AND value = ${v} RETURNING kind`,
-    ),
-  )
-  return gone.length > 0
+    )
+    if (gone.length > 0)
+      await addToHistory(session.ask, { ...historyOf(who, nowMs, said), change: 'lift' })
+    return gone.length > 0
+  })
+}
+
+/** @param value - undefined: as it is by default. @throws as `revoke` */
+export async function setSetting(
+  session: StateSession,
+  { name, value, who }: { name: string; value: string | undefined; who: string },
+  nowMs: number,
+  said: Said,
+): Promise<void> {
+  const [n, w] = [checked(name), checked(who)]
+  const v = value === undefined ? undefined : checked(value, SETTING_BYTES_MAX)
+  await changing(session, async () => {
+    await session.ask(
+      v === undefined
+        ? `DELETE FROM ${SETTINGS} WHERE name = ${n}`
+        : `INSERT INTO ${SETTINGS} (name, value, who, at) VALUES (${n}, ${v}, ${w}, ${seconds(nowMs / 1000)})
+           ON CONFLICT (name) DO UPDATE SET value = excluded.value, who = excluded.who, at = excluded.at`,
+    )
+    await addToHistory(session.ask, {
+      ...historyOf(who, nowMs, said),
+      change: 'set_cluster_setting',
+    })
+  })
+}
+
+/** What changed nothing here, for who asks what was done. @throws as `revoke` */
+export async function noteChange(
+  session: StateSession,
+  who: string,
+  nowMs: number,
+  said: Said,
+): Promise<void> {
+  await changing(session, () => addToHistory(session.ask, historyOf(who, nowMs, said)))
 }
 
 /** All that is revoked, the newest last. */
@@ -91,6 +143,15 @@ export async function listRevocations({ ask }: StateSession): Promise<ListedRevo
     who: row['who'] ?? '',
     at: Number(row['at'] ?? 0),
   }))
+}
+
+/** How and from where a change was asked for. */
+export type Said = Omit<HistoryEntry, 'at' | 'who'>
+
+const NOTHING_SAID: Said = { change: '', statement: '', address: '', session: '', cluster: '' }
+
+function historyOf(who: string, nowMs: number, said: Said): HistoryEntry {
+  return { ...said, who, at: nowMs / 1000 }
 }
 
 /** As many as one answer of a node's holds, however long they are. */
@@ -118,10 +179,10 @@ export async function changing<T>(
 }
 
 /** As a value of a statement. @throws Failure `usage` for what no row can hold */
-export function checked(text: string): string {
+export function checked(text: string, bytesMax = TEXT_BYTES_MAX): string {
   if (text.includes('\0')) throw usage('a NUL is in no name')
-  if (Buffer.byteLength(text) > TEXT_BYTES_MAX)
-    throw usage(`longer than ${TEXT_BYTES_MAX} bytes: ${text.slice(0, 40)}…`)
+  if (Buffer.byteLength(text) > bytesMax)
+    throw usage(`longer than ${bytesMax} bytes: ${text.slice(0, 40)}…`)
   return literal(text)
 }
 

@@ -5,6 +5,7 @@
  */
 import type { AccessEntry } from '../policy/lists.ts'
 import { changing, checked, KEPT_S, later, SHOWN_MAX, seconds, usage } from './changes.ts'
+import { addToHistory, type HistoryEntry } from './history.ts'
 import type { StateSession } from './session.ts'
 import { ENTRY, entryOf, ROWS_MAX, SCHEMA } from './tables.ts'
 
@@ -14,6 +15,7 @@ export type EntryName = Pick<AccessEntry, 'list' | 'kind' | 'cluster' | 'item'>
 const TABLE = `${SCHEMA}.access_entries`
 
 /**
+ * @param by - who asked for it, for the list of changes.
  * @returns the entry as it is now
  * @throws Failure `usage` for what no row can hold, or one too many; NodeRefused, LegEnded
  */
@@ -21,8 +23,9 @@ export async function putEntry(
   session: StateSession,
   { list, kind, cluster, item, until, why }: AccessEntry,
   nowMs: number,
+  by?: HistoryEntry,
 ): Promise<AccessEntry> {
-  const values = [...[list, kind, cluster, item, why].map(checked), seconds(until)]
+  const values = [...[list, kind, cluster, item, why].map((each) => checked(each)), seconds(until)]
   const end = list === 'deny' ? later('until') : 'excluded.until'
   const over = seconds(nowMs / 1000 - KEPT_S)
   return await changing(session, async () => {
@@ -37,6 +40,7 @@ export async function putEntry(
     const [count] = await session.ask(`SELECT count(*) AS rows FROM ${TABLE}`)
     if (Number(count?.['rows']) > ROWS_MAX)
       throw usage(`there are ${ROWS_MAX} entries already: remove some, or name larger networks`)
+    if (by !== undefined) await addToHistory(session.ask, by)
     return entryOf(row ?? {})
   })
 }
@@ -52,15 +56,17 @@ export async function removeEntry(
   { list, kind, cluster }: Omit<EntryName, 'item'>,
   spellings: readonly string[],
   last: boolean,
+  by?: HistoryEntry,
 ): Promise<boolean> {
-  const [l, k, c] = [list, kind, cluster].map(checked)
-  const items = spellings.map(checked).join(', ')
+  const [l, k, c] = [list, kind, cluster].map((each) => checked(each))
+  const items = spellings.map((each) => checked(each)).join(', ')
   return await changing(session, async () => {
     const gone = await session.ask(
       `DELETE FROM ${TABLE}
        WHERE list = ${l} AND kind = ${k} AND cluster = ${c} AND item IN (${items}) RETURNING item`,
     )
     if (gone.length > 0 && list === 'allow' && !last) await demandMore(session, cluster)
+    if (gone.length > 0 && by !== undefined) await addToHistory(session.ask, by)
     return gone.length > 0
   })
 }

@@ -11,6 +11,18 @@ export interface StateSnapshot {
   /** Those that had not ended when this was made. */
   revocations: readonly Revocation[]
   entries: readonly AccessEntry[]
+  /** What was set for all gates, under what their files say. */
+  settings: readonly KeptSetting[]
+}
+
+/** By its name in the configuration file: `limits.connections`. */
+export interface KeptSetting {
+  name: string
+  /** As it was written. */
+  value: string
+  who: string
+  /** Seconds since the epoch. */
+  at: number
 }
 
 /** The shared state, for whom it is there to be asked: the same in the primary and in a worker. */
@@ -24,7 +36,7 @@ export interface StateView {
   changed(heard: (snapshot: StateSnapshot) => void): void
 }
 
-export const EMPTY: StateSnapshot = { number: '', revocations: [], entries: [] }
+export const EMPTY: StateSnapshot = { number: '', revocations: [], entries: [], settings: [] }
 
 /** @returns why nobody new comes in by it, for who runs the gate; undefined while it is fresh enough. */
 export function staleness({

@@ -10,9 +10,12 @@ import { wordsOf } from '../cluster/refusals.ts'
 import { Failure } from '../failure.ts'
 import { counts, type Revocation } from '../policy/revocation.ts'
 import type { Logger } from '../telemetry/log.ts'
+import type { Head } from '../telemetry/seal.ts'
 import type { Dialect } from '../wire/options.ts'
-import { revoke } from './changes.ts'
+import { noteChange, revoke, type Said, setSetting } from './changes.ts'
 import type { StatePlace } from './check.ts'
+import { writeHead } from './heads.ts'
+import { type HistoryEntry, readHistory } from './history.ts'
 import {
   isForGood,
   openStateSession,
@@ -43,7 +46,15 @@ export interface State extends StateView {
    * For all gates, this one with them.
    * @throws Failure `usage`, `state_unusable`, `node_unreachable` or another of a node's
    */
-  revoke(what: Revocation, who: string): Promise<void>
+  revoke(what: Revocation, who: string, said?: Said): Promise<void>
+  /** A setting of all gates; undefined: as it is by default. @throws as `revoke` */
+  set(name: string, value: string | undefined, who: string, said: Said): Promise<void>
+  /** For the list of changes alone. @throws as `revoke` */
+  note(who: string, said: Said): Promise<void>
+  /** The last changes, the newest first. @throws as `revoke` */
+  history(limit: number): Promise<HistoryEntry[]>
+  /** Of this gate's audit stream. @throws as `revoke` */
+  keepHead(head: Head, gate: string): Promise<void>
   close(): Promise<void>
 }
 
@@ -80,21 +91,30 @@ export async function openState(
   } finally {
     clearTimeout(late)
   }
+  const withSession = async <T>(work: (session: StateSession) => Promise<T>): Promise<T> => {
+    const session = await openStateSession(parts.nodes(), plan, closing.signal, parts.names)
+    try {
+      return await work(session)
+    } catch (thrown) {
+      throw toFailure(thrown)
+    } finally {
+      session.close()
+    }
+  }
   return {
     snapshot: held.snapshot,
     ageMs: held.ageMs,
     maxAgeMs: plan.maxAgeMs,
     changed: held.changed,
-    async revoke(what, who) {
-      const session = await openStateSession(parts.nodes(), plan, closing.signal, parts.names)
-      try {
-        await revoke(session, what, who, parts.now())
-      } catch (thrown) {
-        throw toFailure(thrown)
-      } finally {
-        session.close()
-      }
-    },
+    revoke: (what, who, said) =>
+      withSession(async (session) => {
+        await revoke(session, what, who, parts.now(), said)
+      }),
+    set: (name, value, who, said) =>
+      withSession((session) => setSetting(session, { name, value, who }, parts.now(), said)),
+    note: (who, said) => withSession((session) => noteChange(session, who, parts.now(), said)),
+    history: (limit) => withSession(({ ask }) => readHistory(ask, limit)),
+    keepHead: (head, gate) => withSession(({ ask }) => writeHead(ask, head, gate, parts.now())),
     async close() {
       closing.abort(new Failure('shutting_down'))
       await following
@@ -208,7 +228,7 @@ function openHeld({ now, elapsed }: Pick<StateParts, 'now' | 'elapsed'>) {
 
 function withoutEnded(snapshot: StateSnapshot, nowMs: number): StateSnapshot {
   return {
-    number: snapshot.number,
+    ...snapshot,
     revocations: snapshot.revocations.filter((each) => counts(each, nowMs)),
     // One that has ended still says that its cluster has a list.
     entries: snapshot.entries

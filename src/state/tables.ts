@@ -11,13 +11,15 @@ import type { AccessEntry } from '../policy/lists.ts'
 import { readNetwork } from '../policy/networks.ts'
 import type { Revocation, RevocationKind } from '../policy/revocation.ts'
 import type { Dialect } from '../wire/options.ts'
-import type { StateSnapshot } from './snapshot.ts'
+import type { KeptSetting, StateSnapshot } from './snapshot.ts'
 
 export const SCHEMA = 'postern'
 /** What PostgreSQL tells its listeners by; it carries nothing. */
 export const CHANNEL = 'postern_state'
 /** Of a text in them, in bytes: an answer of the node's is bounded, too. */
 export const TEXT_BYTES_MAX = 1024
+/** Of a setting's value: an identity map may be long. */
+export const SETTING_BYTES_MAX = 16_384
 /** Of each table. */
 export const ROWS_MAX = 100_000
 const PAGE = 2_000
@@ -42,7 +44,24 @@ const MIGRATIONS: readonly string[][] = [
       ${text('why')}, sequence bigint NOT NULL DEFAULT 0,
       PRIMARY KEY (list, kind, cluster, item))`,
   ],
+  [
+    `CREATE TABLE IF NOT EXISTS ${SCHEMA}.settings (
+      name text PRIMARY KEY CHECK (octet_length(name) <= ${TEXT_BYTES_MAX}),
+      value text NOT NULL CHECK (octet_length(value) <= ${SETTING_BYTES_MAX}),
+      ${text('who')}, at bigint NOT NULL)`,
+    `CREATE TABLE IF NOT EXISTS ${SCHEMA}.history (
+      number bigint PRIMARY KEY, at bigint NOT NULL, ${text('change')}, ${text('statement')},
+      ${text('who')}, ${text('address')}, ${text('session')}, ${text('cluster')})`,
+  ],
+  [
+    `CREATE TABLE IF NOT EXISTS ${SCHEMA}.audit_heads (
+      chain text PRIMARY KEY CHECK (octet_length(chain) <= ${TEXT_BYTES_MAX}),
+      ${text('gate')}, seq bigint NOT NULL, ${text('mac')}, at_ms bigint NOT NULL)`,
+  ],
 ]
+
+/** Of the tables, as this gate makes them. */
+export const VERSION = MIGRATIONS.length
 
 /** Whoever takes advisory locks in this database is a gate. */
 const LOCK = 0x706f7374
@@ -104,11 +123,13 @@ export async function readAll(ask: Ask, nowMs: number): Promise<StateSnapshot> {
   // A cluster whose allowlist has ended lets in nobody, and not everybody.
   const lasting = `(list = 'allow' OR ${notOver})`
   const entries = await readTable(ask, 'access_entries', ENTRY, lasting)
+  const settings = await readTable(ask, 'settings', SETTING, 'true')
   await ask('COMMIT')
   return {
     number: change?.['number'] ?? '',
     revocations: revocations.map(revocationOf),
     entries: entries.map(entryOf),
+    settings: settings.map(settingOf),
   }
 }
 
@@ -119,6 +140,7 @@ interface Columns {
 }
 
 const REVOCATION: Columns = { key: 'kind, issuer, value', more: 'before, until, why' }
+const SETTING: Columns = { key: 'name', more: 'value, who, at' }
 export const ENTRY: Columns = { key: 'list, kind, cluster, item', more: 'until, why' }
 
 /** Page by page: an answer of the node's has a bound. In one order: what came and went is soon found. */
@@ -184,6 +206,15 @@ export function entryOf(row: Row): AccessEntry {
     item,
     until: seconds(row['until']),
     why: row['why'] ?? '',
+  }
+}
+
+function settingOf(row: Row): KeptSetting {
+  return {
+    name: row['name'] ?? '',
+    value: row['value'] ?? '',
+    who: row['who'] ?? '',
+    at: Number(row['at'] ?? 0),
   }
 }
 

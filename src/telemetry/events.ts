@@ -5,6 +5,7 @@
  */
 import type { Reason } from '../failure.ts'
 import type { Findings } from '../identity/findings.ts'
+import type { LoginParts } from './login_time.ts'
 
 /** Fields that every event has. Durations are in milliseconds. */
 export interface Connection {
@@ -80,16 +81,46 @@ export type RoleChange =
       Members: readonly string[]
     }
 
+/**
+ * What somebody changed by the console, written before its effect; who it was is in the fields of its session.
+ */
+export type Change =
+  | {
+      EventType: 'set_cluster_setting'
+      SettingName: string /** Empty: as it is by default. */
+      Value: string
+    }
+  | {
+      EventType: 'revoke'
+      Kind: string
+      RevokedIssuer: string
+      Value: string /** Seconds since the epoch; 0: whenever it was issued. */
+      Before: number
+      Why: string
+    }
+  | { EventType: 'cancel_session'; CanceledSessionID: string; CanceledUser: string }
+  | {
+      EventType: 'drain_node'
+      NodeName: string /** False: it takes sessions again. */
+      Drained: boolean
+    }
+  | { EventType: 'reload' }
+
 /** What happened. */
 export type Happening =
   | Decision
   | RoleChange
+  | (Change & { /** As it was said, with its values */ Statement: string } & Identity)
   | ({
       EventType: 'client_authentication_ok'
       Node: string
       /** `warm`: another client of the same principal had it before. */
       NodeSession: 'new' | 'warm'
+      /** The rule of `access` that let it in; empty where there are none. */
+      AccessRule: string
       Duration: number
+      /** Of it, who was waited for; without what it took to write this down. */
+      Durations: LoginParts
     } & Identity)
   | ({
       EventType: 'client_authentication_failed'

@@ -1,18 +1,31 @@
 /** Every metric of the gate, name and help, on a registry of its own. No label holds a user's text. */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { CertificateEnd } from '../config/certificates.ts'
 import type { IssuerStatus } from '../issuers/issuer.ts'
 import type { Metric } from '../peers/messages.ts'
 import type { StateView } from '../state/snapshot.ts'
+import { WHOM } from './login_time.ts'
+import { ofCertificates, ofIssuers, ofState, ofThrottle } from './metrics_watched.ts'
 
 export interface Metrics {
   count(metric: Metric): void
   /** What is asked for each time that somebody looks. */
   watch(issuers: () => readonly IssuerStatus[]): void
+  watchCertificates(ends: () => readonly CertificateEnd[]): void
   watchState(state: StateView): void
   /** @param remembered - how many failures the throttle of logins remembers */
   watchThrottle(remembered: () => number): void
   /** The Prometheus text format, and its content type. */
   render(): Promise<{ type: string; text: string }>
+  /** The same values, without the buckets of histograms. */
+  samples(): Promise<Sample[]>
+}
+
+export interface Sample {
+  name: string
+  /** Like `cluster=main, node=db:5432`. */
+  labels: string
+  value: number
 }
 
 /** One row a metric that workers tell of. */
@@ -28,6 +41,7 @@ export function openMetrics(version: string): Metrics {
     ...ofTokens(registry),
     ...ofNodes(registry),
     ...ofPools(registry),
+    ...ofWritten(registry),
   }
   new Gauge({
     name: 'postern_build_info',
@@ -37,11 +51,27 @@ export function openMetrics(version: string): Metrics {
   }).set({ version }, 1)
   return {
     watch: (issuers) => ofIssuers(registry, issuers),
+    watchCertificates: (ends) => ofCertificates(registry, ends),
     watchState: (state) => ofState(registry, state),
     watchThrottle: (remembered) => ofThrottle(registry, remembered),
     count: <M extends Metric>(metric: M) => (instruments[metric.name] as (of: M) => void)(metric),
     render: async () => ({ type: registry.contentType, text: await registry.metrics() }),
+    samples: async () => samplesOf(await registry.getMetricsAsJSON()),
   }
+}
+
+type Json = Awaited<ReturnType<Registry['getMetricsAsJSON']>>
+
+function samplesOf(metrics: Json): Sample[] {
+  return metrics.flatMap(({ name, values }) =>
+    values.flatMap(({ labels, value, ...more }) => {
+      const of =
+        'metricName' in more && typeof more.metricName === 'string' ? more.metricName : name
+      if (of.endsWith('_bucket')) return []
+      const shown = Object.entries(labels).map(([label, text]) => `${label}=${text}`)
+      return [{ name: of, labels: shown.join(', '), value }]
+    }),
+  )
 }
 
 function ofConnections(registry: Registry) {
@@ -73,6 +103,12 @@ function ofConnections(registry: Registry) {
     labelNames: ['result'],
     registers,
   })
+  const statements = new Counter({
+    name: 'postern_console_statements_total',
+    help: 'Statements said to the console, by kind, and whether they were answered.',
+    labelNames: ['kind', 'result'],
+    registers,
+  })
   const workers = new Gauge({
     name: 'postern_workers',
     help: 'Worker processes that are open; 0 without any.',
@@ -84,6 +120,8 @@ function ofConnections(registry: Registry) {
     labelNames: ['how'],
     registers,
   })
+  told.inc({ result: 'failed' }, 0)
+  ended.inc({ how: 'lost' }, 0)
   return {
     connection_opened() {
       accepted.inc()
@@ -98,8 +136,13 @@ function ofConnections(registry: Registry) {
     connection_refused: () => refused.inc(),
     cancel: ({ result }) => cancels.inc({ result }),
     peer_told: ({ result }) => told.inc({ result }),
+    console_statement: ({ kind, result }) => statements.inc({ kind, result }),
   } satisfies Partial<Instruments>
 }
+
+/** Results that somebody is woken for. */
+const ALERTED = ['ok', 'internal_error', 'state_stale', 'too_many_failures'] as const
+const LOGIN_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
 function ofSessions(registry: Registry) {
   const registers = [registry]
@@ -109,10 +152,19 @@ function ofSessions(registry: Registry) {
     labelNames: ['result'],
     registers,
   })
+  // From the start, or the first one would be no increase.
+  for (const result of ALERTED) logins.inc({ result }, 0)
   const duration = new Histogram({
     name: 'postern_login_duration_seconds',
     help: 'From the connection to the first ReadyForQuery, successful logins only.',
-    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+    buckets: LOGIN_SECONDS,
+    registers,
+  })
+  const phases = new Histogram({
+    name: 'postern_login_phase_seconds',
+    help: 'Of it, whom the gate waited for: client, issuer, node; gate is the rest.',
+    labelNames: ['phase'],
+    buckets: LOGIN_SECONDS,
     registers,
   })
   const sessions = new Gauge({
@@ -133,9 +185,11 @@ function ofSessions(registry: Registry) {
     registers,
   })
   return {
-    login({ result, seconds }) {
+    login({ result, seconds, parts }) {
       logins.inc({ result })
       if (result === 'ok') duration.observe(seconds)
+      if (parts !== undefined)
+        for (const phase of WHOM) phases.observe({ phase }, parts[phase] / 1000)
     },
     session_opened: () => sessions.inc(),
     session_closed({ by, failure }) {
@@ -272,81 +326,32 @@ function ofPools(registry: Registry) {
   } satisfies Partial<Instruments>
 }
 
-/** One number, asked for when somebody looks. */
-function gauge(registry: Registry, name: string, help: string, value: () => number): void {
+/** What is written down, or sent, for others to read. */
+function ofWritten(registry: Registry) {
   const registers = [registry]
-  new Gauge({
-    name,
-    help,
+  const unwritten = new Counter({
+    name: 'postern_audit_failures_total',
+    help: 'Lines of the audit stream that could not be written; what they tell of did not happen.',
     registers,
-    collect() {
-      this.set(value())
-    },
   })
-}
-
-function ofThrottle(registry: Registry, remembered: () => number): void {
-  const help = 'Users at addresses, and addresses as a whole, whose failed logins are remembered.'
-  gauge(registry, 'postern_throttle_entries', help, remembered)
-}
-
-/** Where gates share a state. */
-function ofState(registry: Registry, { snapshot, ageMs }: StateView): void {
-  const revocations = () => snapshot().revocations.length
-  gauge(registry, 'postern_revocations', 'Revocations in the shared state.', revocations)
-  const entries = () => snapshot().entries.length
-  gauge(registry, 'postern_access_entries', 'Entries of lists in the shared state.', entries)
-  const help =
-    'Since the shared state was last heard of; beyond state.max_age nobody new is let in.'
-  gauge(registry, 'postern_state_age_seconds', help, () => ageMs() / 1000)
-}
-
-/** Set when somebody looks. The label is an issuer of the configuration, never a token's. */
-function ofIssuers(registry: Registry, statuses: () => readonly IssuerStatus[]): void {
-  const shown = (
-    name: string,
-    help: string,
-    of: (status: IssuerStatus) => number | undefined,
-  ): void => {
-    new Gauge({
-      name,
-      help,
-      labelNames: ['issuer'],
-      registers: [registry],
-      collect() {
-        this.reset()
-        for (const status of statuses()) {
-          const value = of(status)
-          if (value !== undefined) this.set({ issuer: status.issuer }, value)
-        }
-      },
-    })
-  }
-  const seconds = (ms: number | undefined) => (ms === undefined ? undefined : ms / 1000)
-  shown('postern_issuer_keys', 'Keys of an issuer that are kept.', ({ keys }) => keys)
-  shown(
-    'postern_issuer_keys_fetched_timestamp_seconds',
-    'When the kept keys were fetched; their age is the time since.',
-    ({ fetchedMs }) => seconds(fetchedMs),
-  )
-  shown(
-    'postern_issuer_last_fetch_timestamp_seconds',
-    'When a document of the issuer was last asked for, with or without success.',
-    ({ lastFetchMs }) => seconds(lastFetchMs),
-  )
-  shown(
-    'postern_issuer_last_fetch_failed',
-    '1 while the last fetch of an issuer had no success; the log says why.',
-    ({ lastError }) => (lastError === undefined ? 0 : 1),
-  )
-  shown(
-    'postern_issuer_fetches',
-    'Fetches of an issuer that had success since the gate was opened.',
-    ({ fetches }) => fetches.ok,
-  )
-  shown(
-    'postern_issuer_fetches_failed',
-    'Fetches of an issuer that had none since the gate was opened.',
-    ({ fetches }) => fetches.failed,
-  )
+  const heads = new Counter({
+    name: 'postern_audit_heads_total',
+    help: "Heads of the sealed audit stream, by where they go: 'kept', or 'failed'.",
+    labelNames: ['place', 'result'],
+    registers,
+  })
+  const traces = new Counter({
+    name: 'postern_traces_total',
+    help: "Logins as spans, where tracing is on: 'sent' to the collector, or 'dropped'.",
+    labelNames: ['result'],
+    registers,
+  })
+  traces.inc({ result: 'dropped' }, 0)
+  return {
+    audit_failed: () => unwritten.inc(),
+    audit_head: ({ place, result }) => heads.inc({ place, result }),
+    // It is on its way.
+    login_trace: () => undefined,
+    traces: ({ result, logins }) => traces.inc({ result }, logins),
+  } satisfies Partial<Instruments>
 }

@@ -37,7 +37,9 @@ export function openUnended(): Unended {
     line(event, atMs) {
       const { EventType, SessionID } = event
       if (EventType === 'client_authentication_ok') begun.set(SessionID, { event, atMs })
-      if (EventType === 'client_session_end') begun.delete(SessionID)
+      // One that has failed behind its beginning was none: its line was not durable.
+      if (EventType === 'client_session_end' || EventType === 'client_authentication_failed')
+        begun.delete(SessionID)
     },
     endAll(atMs) {
       const lines = [...begun.values()].map((session) => endOf(session.event, atMs - session.atMs))

@@ -102,7 +102,7 @@ it('writes a table', () => {
   expect(render({ title: 'T', commands: ['run'], notes: ['One.', 'Two.'], head, rows })).toBe(
     `### T
 
-\`\`\`sh
+\`\`\`sh not-run
 run
 \`\`\`
 

@@ -13,7 +13,7 @@ export interface Table {
 export function render({ title, commands, notes = [], head, rows }: Table): string {
   const line = (cells: string[]) => `| ${cells.join(' | ')} |`
   const ruler = line(head.map((_, column) => (column < NAMES ? '---' : '---:')))
-  const run = commands.length === 0 ? [] : ['```sh', ...commands, '```', '']
+  const run = commands.length === 0 ? [] : ['```sh not-run', ...commands, '```', '']
   const said = notes.length === 0 ? [] : [notes.join(' '), '']
   return [`### ${title}`, '', ...run, ...said, line(head), ruler, ...rows.map(line)].join('\n')
 }

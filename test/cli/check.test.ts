@@ -89,6 +89,21 @@ describe('a file without mistakes', () => {
     )
   })
 
+  it('tells of a console, and what it would hide', async () => {
+    const own = (text: string) => check(`${QUIET}${text}`)
+    const { stdout } = await own('console: {admins: [ops, carl]}\n')
+    expect(stdout).toContain('; a console for "ops", "carl" as database postern; cluster main')
+    expect((await own('console: {admins: [ops], database: postgres}\n')).stdout).toContain(
+      'warning: the cluster main has a database postgres, which nobody could reach any more; write another name',
+    )
+    expect((await own('console: {may_change_trust: true}\n')).stdout).toContain(
+      'warning: nothing can be changed without console.admins; remove it',
+    )
+    expect((await own('console: {admins: [ops], may_change_trust: true}\n')).stdout).toContain(
+      'warning: nothing can be changed without state; remove it',
+    )
+  })
+
   it('says what a gate would do', async () => {
     const { code, stdout } = await check(`listeners:
   - {address: 0.0.0.0:26257, tls: {cert_file: gate.crt, key_file: gate.key}}

@@ -52,8 +52,9 @@ describe('a good file', () => {
       ],
       limits: { connections: 10_000, authenticationTimeoutMs: 15_000 },
       ops: undefined,
+      tracing: undefined,
       log: { level: 'info' },
-      auditTo: 'stdout',
+      audit: { to: { kind: 'stdout' }, required: false, seal: undefined, anchor: undefined },
     })
     const { trust, rules } = config.clusters[0]
     const sizes = [trust.issuers.size, trust.keySources.size, rules.audiences.size]
@@ -63,7 +64,7 @@ describe('a good file', () => {
   })
 
   test('may say everything', () => {
-    const { listeners, clusters, limits, ops, log, auditTo } = parse(`
+    const { listeners, clusters, limits, ops, log, audit, tracing } = parse(`
 listeners:
   - {address: '[::1]:5432', allow_plaintext: true}
   - {directory: /run/postern, port: 5433, mode: '0700'}
@@ -88,9 +89,10 @@ clusters:
     server.identity_map.allow_unanchored: true
     issuer_options: {one: {jwks: ${JSON.stringify(KEY)}}}
 limits: {connections: 5, authentication_timeout: 2s}
-ops: {listen: 127.0.0.1:8080}
+ops: {listen: 127.0.0.1:8080, hosts: [Gate.Example.com]}
 log: {level: debug}
 audit: {to: logs/audit.log}
+tracing: {otlp_endpoint: 'http://127.0.0.1:4318/v1/traces'}
 `)
     expect(listeners).toEqual([
       {
@@ -125,18 +127,19 @@ audit: {to: logs/audit.log}
     expect(trust.issuers).toEqual(new Set(['one', 'two']))
     expect([...trust.keySources.keys()]).toEqual(['one', 'two'])
     expect(trust.identityMap.lookup('one', 'devops').users).toEqual(['deploy'])
-    expect({ limits, ops, log, auditTo }).toMatchObject({
+    expect(tracing).toEqual({ endpoint: 'http://127.0.0.1:4318/v1/traces' })
+    expect({ limits, ops, log, audit }).toMatchObject({
       limits: { connections: 5, authenticationTimeoutMs: 2_000 },
-      ops: { host: '127.0.0.1', port: 8080 },
+      ops: { listen: { host: '127.0.0.1', port: 8080 }, hosts: ['gate.example.com'] },
       log: { level: 'debug' },
-      auditTo: '/etc/postern/logs/audit.log',
+      audit: { to: { kind: 'file', path: '/etc/postern/logs/audit.log' } },
     })
   })
 
   test('may have sections with nothing in them', () => {
     const empty = parse(good('limits:\nops:\nlog:\naudit:'))
-    const { limits, ops, log, auditTo } = parse(GOOD)
-    expect(empty).toMatchObject({ limits, ops, log, auditTo })
+    const { limits, ops, log, audit } = parse(GOOD)
+    expect(empty).toMatchObject({ limits, ops, log, audit })
   })
 
   test('is JSON, too', () => {

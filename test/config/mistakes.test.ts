@@ -133,6 +133,7 @@ describe('unknown keys', () => {
 describe('values of the wrong kind', () => {
   const NO_TIME =
     'is not a time to wait; write one like 15s, 1m30s or 500ms, at least 1ms and at most 24 days (576h)'
+  const NO_URL = 'write a URL like http://127.0.0.1:4318/v1/traces, without a password'
   const NO_DURATION =
     'is not a duration; write one like 15s, 1m30s or 500ms, at most 24 days (576h)'
   const NO_FILE = 'write the path of the file; the gate reads the file itself'
@@ -147,6 +148,13 @@ describe('values of the wrong kind', () => {
     ['limits: {authentication_timeout: 0s}', `9:34: "0s" ${NO_TIME}`],
     ['limits: {authentication_timeout: 600h}', `9:34: "600h" ${NO_TIME}`],
     ['ops: {listen: 8080}', '9:15: 8080 is not an address; write host:port, like 127.0.0.1:26257'],
+    [
+      'ops: {hosts: ["gate:80"]}',
+      `9:15: "gate:80" is not a host's name; write one without a port, like gate.example.com`,
+    ],
+    ['tracing: {otlp_endpoint: 127.0.0.1:4318}', `9:26: ${NO_URL}`],
+    ['tracing: {otlp_endpoint: "ftp://collector/"}', `9:26: ${NO_URL}`],
+    ['tracing: {otlp_endpoint: "https://me:secret@collector/"}', `9:26: ${NO_URL}`],
     ['log: {level: loud}', '9:14: write debug or info or warn or error, not "loud"'],
     ['log: {level: }', '9:14: "level" has no value; write debug or info or warn or error'],
     ['audit: {to: 5}', '9:13: write text, not 5'],

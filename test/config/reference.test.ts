@@ -96,6 +96,8 @@ describe('the file', () => {
       'ca.crt': ca.certPem,
       'ca.key': ca.keyPem,
       'trusted.crt': ca.certPem,
+      'logs-ca.crt': ca.certPem,
+      'audit.key': '0123456789abcdef0123456789abcdef',
       'cluster-ca.crt': ca.certPem,
       'issuer-ca.crt': ca.certPem,
       maxroach: 'a secret of the role',
@@ -129,7 +131,7 @@ describe('the file', () => {
     expect(long.clusters[0].trust.issuers).toEqual(new Set(['https://issuer.example.com']))
     expect(short.clusters[0].trust.issuers).toEqual(long.clusters[0].trust.issuers)
     expect([...long.clusters[0].trust.keySources.keys()]).toEqual(['https://issuer.example.com'])
-    expect(long.ops).toEqual({ host: '127.0.0.1', port: 8080 })
+    expect(long.ops).toEqual({ listen: { host: '127.0.0.1', port: 8080 }, hosts: [] })
   })
 
   test('has lines that fit a terminal, and no tabs', () => {

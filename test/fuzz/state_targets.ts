@@ -9,7 +9,7 @@ import { type Revocation, type RevocationKind, revocationsOf } from '../../src/p
 import { lift, revoke } from '../../src/state/changes.ts'
 import { putEntry, removeEntry } from '../../src/state/entries.ts'
 import type { StateSession } from '../../src/state/session.ts'
-import { entryOf, readAll, revocationOf, TEXT_BYTES_MAX } from '../../src/state/tables.ts'
+import { entryOf, readAll, revocationOf, SCHEMA, TEXT_BYTES_MAX } from '../../src/state/tables.ts'
 import type { Dialect } from '../../src/wire/options.ts'
 import { anyCharacters, oddText } from './made_up.ts'
 import { blockOf, networkText } from './near_networks.ts'
@@ -115,6 +115,7 @@ const snapshots = target(
         number: '7',
         revocations: rows.revocations.map(revocationOf),
         entries: rows.access_entries.map(entryOf),
+        settings: [],
       }),
       ['state_unusable'],
     )
@@ -187,6 +188,7 @@ function judgeWritten(
   done: Outcome<unknown>,
   { asked, texts }: ReturnType<typeof recording>,
   [values, times]: [texts: readonly string[], times: readonly (number | undefined)[]],
+  table = 'revocations',
 ): void {
   const fits = (text: string) => !text.includes('\0') && Buffer.byteLength(text) <= TEXT_BYTES_MAX
   const isWhole = (at = 0) => Number.isSafeInteger(Math.ceil(at))
@@ -195,7 +197,7 @@ function judgeWritten(
     mustEqual(asked, [], 'asked before it was looked at')
     return
   }
-  mustEqual(texts('INSERT'), values, 'the texts that the node reads')
+  mustEqual(texts(`INSERT INTO ${SCHEMA}.${table}`), values, 'the texts that the node reads')
   must(asked[0] === 'BEGIN' && asked.at(-1) === 'COMMIT', 'one transaction', asked)
 }
 
@@ -212,7 +214,7 @@ const revoking = target(
     ])
     if (!('value' in done)) return
     node.asked.length = 0
-    await lift(node.session, what)
+    await lift(node.session, what, who, NOW_MS)
     mustEqual(node.texts('DELETE'), [kind, issuer, value], 'what is lifted')
   },
 )
@@ -235,7 +237,7 @@ const listing = target('state/listing', fc.tuple(entry, longText, dialect), asyn
   const { list, kind, cluster, item, why, until } = what
   const node = recording(dialect, { rows: '1', list, kind, cluster, item, why, until: null })
   const done = await eventually(putEntry(node.session, what, NOW_MS), ['usage'])
-  judgeWritten(done, node, [[list, kind, cluster, item, why], [until]])
+  judgeWritten(done, node, [[list, kind, cluster, item, why], [until]], 'access_entries')
   if (!('value' in done)) return
   mustEqual(done.value, { ...what, until: undefined }, 'what the node has now')
   node.asked.length = 0

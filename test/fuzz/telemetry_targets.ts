@@ -3,8 +3,9 @@
  * show, and says what it was given, but for tokens and what is under a secret's name.
  */
 import fc from 'fast-check'
+import { openAudit } from '../../src/telemetry/audit.ts'
 import { shownTo } from '../../src/telemetry/line.ts'
-import { openAudit, openLog } from '../../src/telemetry/log.ts'
+import { openLog } from '../../src/telemetry/log.ts'
 import { anyCharacters, anyJson, oddText } from './made_up.ts'
 import { must, mustEqual, type Target, target } from './target.ts'
 
@@ -81,7 +82,7 @@ const lines = target('telemetry/line', members, (all) => {
 const audits = target('telemetry/audit', fc.tuple(members, fc.nat(63)), ([all, worker]) => {
   const out: string[] = []
   const audit = openAudit({ write: (line) => void out.push(line) }, () => NOW_MS)
-  audit(worker, { EventType: 'login_decision', ...all } as never)
+  audit.write(worker, { EventType: 'login_decision', ...all } as never)
   const head = { channel: 'SESSIONS', Timestamp: NOW_MS * 1_000_000, InstanceID: worker }
   const event = withoutTokens(JSON.parse(JSON.stringify({ EventType: 'login_decision', ...all })))
   mustEqual(read(out), { ...head, ...(event as object) }, 'the event')

@@ -224,6 +224,8 @@ test('a key is found by its name alone, and by the whole of it', () => {
   const kids = ['k', 'constructor', 'K', '', 'k ', 'toString', '../k']
   const found = kids.map((kid) => (read.ok ? read.keys.find(kid).length : undefined))
   expect(found).toEqual([2, 1, 0, 0, 0, 0, 0])
+  const all = read.ok ? read.keys.all().map(({ kid }) => kid) : []
+  expect(all).toEqual(['k', 'k', 'constructor'])
 })
 
 test('of a private key only the public half stays', () => {

@@ -173,6 +173,7 @@ test('its status says how old the keys are, and what went wrong', async () => {
     fetchedMs: started,
     freshUntilMs: started + 300_000,
     lastFetchMs: started,
+    lastTookMs: 0,
     lastError: undefined,
     fetches: { ok: 2, failed: 0 },
   }

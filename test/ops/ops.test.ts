@@ -5,6 +5,7 @@ import { openOps } from '../../src/ops/ops.ts'
 import { openMetrics } from '../../src/telemetry/metrics.ts'
 import { startGate, type TestGate } from '../support/gate.ts'
 import { type ScriptedNode, startScriptedNode } from '../support/scripted_node.ts'
+import { calm } from '../support/status.ts'
 import {
   cancelRequest,
   message,
@@ -69,7 +70,12 @@ describe('on a running gate', () => {
 })
 
 it('is not ready while the gate says so, and alive all the same', async () => {
-  const parts = { metrics: openMetrics('0'), notReady: () => 'closing' }
+  const parts = {
+    metrics: openMetrics('0'),
+    notReady: () => 'closing',
+    status: () => calm(),
+    hosts: () => [],
+  }
   const door = await openOps({ host: '127.0.0.1', port: 0 }, parts)
   const get = (path: string) => fetch(`http://127.0.0.1:${door.port}${path}`)
   const ready = await get('/readyz')

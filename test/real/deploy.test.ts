@@ -1,6 +1,6 @@
 /**
- * docs/deploy.md: its files have no mistake, and what it says to do is done on a real PostgreSQL and a
- * real haproxy, with other addresses.
+ * docs/sidecar.md and docs/load-balancer.md: their files have no mistake, and what they say to do is done on a
+ * real PostgreSQL and a real haproxy, with other addresses.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { chmod, mkdtemp, rm } from 'node:fs/promises'
@@ -18,7 +18,9 @@ import { blocksOf, type FreshNode, follow, postern, startFreshNode } from '../su
 import { startGate, type TestGate } from '../support/gate.ts'
 import { describeWith, HAPROXY, keepFile, pgConfig, psql, start, url } from '../support/tools.ts'
 
-const text = readFileSync(new URL('../../docs/deploy.md', import.meta.url), 'utf8')
+const text = ['sidecar', 'load-balancer']
+  .map((name) => readFileSync(new URL(`../../docs/${name}.md`, import.meta.url), 'utf8'))
+  .join('\n')
 const blocks = (language: string) =>
   [...text.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\`$`, 'gms'))].map(
     ([, it]) => it ?? '',

@@ -118,6 +118,12 @@ describe.each(users)('postern dev as $who', ({ as }) => {
     expect([code, stderr]).toEqual([1, expect.stringContaining(`process ${dev.child.pid})`)])
   })
 
+  it('has a status page, and a console for ops', async () => {
+    const page = await fetch(dev.line('Status page'))
+    expect(await page.text()).toContain('Sessions')
+    expect(dev.line('Console')).toBe('the database postern, as the user ops')
+  })
+
   it('writes no token down', async () => {
     const [log = '', audit = ''] = dev.line('Log and audit').split(', ')
     const printed = /^PGPASSWORD=(e\S+)/m.exec(dev.said())?.[1] ?? ''

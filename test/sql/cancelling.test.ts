@@ -51,6 +51,7 @@ async function open() {
       mayTry: async () => ({ waitMs: 0, beganMs: 0 }),
       settle: async () => true,
       cancel: async (_key, from) => void elsewhere.push(from),
+      console: async () => ({ ok: true, answered: { tag: '' } }),
     },
     log: { warn: () => undefined } as unknown as Logger,
     now: () => clock.ms,

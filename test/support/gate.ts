@@ -1,9 +1,10 @@
 /** A gate in this process, in front of whatever node a test names, with its lines kept to be read. */
 import { expect } from 'vitest'
-import { parseConfig } from '../../src/config/config.ts'
+import { type Config, parseConfig } from '../../src/config/config.ts'
 import { issue, makeCa } from '../../src/dev/certificates.ts'
 import { Failure } from '../../src/failure.ts'
 import { openGate } from '../../src/gate.ts'
+import type { AuditSink } from '../../src/telemetry/audit_file.ts'
 import { AUDIENCE, goodClaims, ISSUER, makeKey, mint, type SigningKey, tokensIn } from './tokens.ts'
 
 export interface TestGate {
@@ -45,7 +46,7 @@ export interface GateOptions {
   /** A clock that is never set. */
   elapsed?: () => number
   /** Takes the audit stream's lines in the place of what keeps them. */
-  auditTo?: { write(line: string): void }
+  auditTo?: AuditSink
   watch?: (files: readonly string[], changed: () => void) => () => void
 }
 
@@ -64,24 +65,26 @@ export async function startGate(options: GateOptions): Promise<TestGate> {
     '/etc/postern/server.key': server.keyPem,
     ...options.files,
   }
-  const parsed = parseConfig(
-    '/etc/postern/postern.yaml',
-    JSON.stringify(gateConfig(options, key)),
-    {
-      env: () => undefined,
-      fileMode: () => 0o600,
-      now: options.now ?? Date.now,
-      readFile(path) {
-        const text = options.files?.[path] ?? files[path]
-        if (text === undefined) throw new Error('no such file')
-        return text
-      },
+  const outside = {
+    env: () => undefined,
+    fileMode: () => 0o600,
+    now: options.now ?? Date.now,
+    readFile(path: string) {
+      const text = options.files?.[path] ?? files[path]
+      if (text === undefined) throw new Error('no such file')
+      return text
     },
-  )
+  }
+  const read = (previous?: Config) => {
+    const text = JSON.stringify(gateConfig(options, key), null, 1)
+    return parseConfig('/etc/postern/postern.yaml', text, outside, previous)
+  }
+  const parsed = read()
   const audit = keepLines()
   const log = keepLines()
   const gate = await openGate(parsed, {
     version: '0.0.0-test',
+    read,
     now: options.now ?? Date.now,
     elapsed: options.elapsed,
     watch: options.watch ?? (() => () => undefined),

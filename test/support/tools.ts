@@ -21,14 +21,25 @@ export const DEBIAN_15 = '/usr/lib/postgresql/15/bin'
 export const HAPROXY = '/usr/sbin/haproxy'
 /** Debian's JDBC driver. */
 export const JDBC = '/usr/share/java/postgresql.jar'
+/** Debian's chromium. */
+export const CHROMIUM = '/usr/bin/chromium'
 export const NODE = 'node_modules/node/bin/node'
 
 const TOOLS = {
   psql: { program: 'psql', args: ['--version'], package: 'postgresql-client' },
   pgbench: { program: 'pgbench', args: ['--version'], package: 'postgresql' },
   PostgreSQL15: { program: `${DEBIAN_15}/postgres`, args: ['--version'], package: 'postgresql' },
+  curl: { program: 'curl', args: ['--version'], package: 'curl' },
+  openssl: { program: 'openssl', args: ['version'], package: 'openssl' },
   haproxy: { program: HAPROXY, args: ['-v'], package: 'haproxy' },
   psycopg2: { program: PYTHON, args: ['-c', 'import psycopg2'], package: 'python3-psycopg2' },
+  chromium: { program: CHROMIUM, args: ['--version'], package: 'chromium' },
+  kubectl: {
+    program: 'kubectl',
+    args: ['version', '--client'],
+    package: 'kubernetes-client',
+  },
+  systemd: { program: 'systemd-analyze', args: ['--version'], package: 'systemd' },
   JDBC: {
     program: 'sh',
     args: ['-c', `javac -version && test -f ${JDBC}`],

@@ -1,0 +1,142 @@
+/**
+ * `postern audit verify`: is this what the gate wrote, all of it, and nothing else? By the seal's key, and by
+ * heads that were kept elsewhere. `postern audit heads` prints those that gates keep in their shared state.
+ * Rule: 0 is said only where everything was looked at and nothing is wrong.
+ */
+import { createReadStream, readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { Failure } from '../failure.ts'
+import { readHeads } from '../state/heads.ts'
+import { openStateSession, toFailure } from '../state/session.ts'
+import type { KnownHead } from '../telemetry/heads_to_find.ts'
+import { linesOf } from '../telemetry/lines.ts'
+import { keyIn, readObject, sealKey } from '../telemetry/seal.ts'
+import { type Verified, Verifier } from '../telemetry/verify.ts'
+import { shown } from '../telemetry/verify_book.ts'
+import { keptBy } from './in_state.ts'
+import { readConfig } from './serve.ts'
+import { printable, type World } from './terminal.ts'
+
+export interface VerifyOptions {
+  keyFile: string[]
+  /** Files of heads, or heads themselves: `chain:seq:mac`. */
+  head?: string[]
+  json?: boolean
+}
+
+export interface HeadsOptions {
+  config: string
+  gate?: string
+}
+
+const HEAD = /^([0-9a-f]{16}):(\d{1,15}):([\w-]{43})$/
+
+/**
+ * @param files - of one stream, the oldest first; `-` is standard input.
+ * @throws Failure `audit_broken`, `config_unreadable`, `usage`
+ */
+export async function auditVerify(
+  files: readonly string[],
+  { keyFile, head = [], json }: VerifyOptions,
+  world: World,
+): Promise<void> {
+  const keys = new Map(keyFile.map((file) => keyOf(file, world)))
+  const heads: KnownHead[] = []
+  for (const each of head) heads.push(...(await headsIn(each, world)))
+  const verifier = new Verifier(keys, heads)
+  for (const file of files) {
+    let number = 0
+    for await (const line of reading(file, world))
+      verifier.line(line, { file: file === '-' ? 'standard input' : file, line: ++number })
+  }
+  const verified = verifier.end()
+  world.stdout.write(json ? toJson(verified) : toText(verified))
+  const many = verified.findings.length + verified.more
+  if (many === 0) return
+  const problem = `this is not what the gate wrote: ${many} ${many === 1 ? 'thing is' : 'things are'} wrong`
+  throw new Failure('audit_broken', { values: { problem } })
+}
+
+/** @throws Failure `usage`, `state_unusable`, or one of a node's or the configuration's */
+export async function auditHeads({ config, gate }: HeadsOptions, world: World): Promise<void> {
+  const { state, nodes } = keptBy(readConfig(config, world))
+  try {
+    const session = await openStateSession(nodes, state, world.stop)
+    const heads = await readHeads(session.ask, gate).finally(() => session.close())
+    for (const { at, gate: Gate, chain, seq, mac } of heads)
+      world.stdout.write(`${JSON.stringify({ At: at, Gate, Chain: chain, Seq: seq, Mac: mac })}\n`)
+  } catch (thrown) {
+    throw toFailure(thrown)
+  }
+}
+
+function keyOf(file: string, world: World) {
+  const key = keyIn(readFile(file, world))
+  if (key === undefined) throw unreadable(file, 'it holds no key of a seal')
+  const { id, key: opened } = sealKey(key)
+  return [id, opened] as const
+}
+
+function readFile(file: string, world: World): string {
+  try {
+    return readFileSync(resolve(world.workingDirectory, file), 'utf8')
+  } catch (thrown) {
+    throw unreadable(file, (thrown as Error).message)
+  }
+}
+
+async function headsIn(given: string, world: World): Promise<KnownHead[]> {
+  const [, chain, seq, mac] = HEAD.exec(given) ?? []
+  if (chain !== undefined && mac !== undefined) return [{ chain, seq: Number(seq), mac }]
+  // Of years, and only the last one of a chain counts.
+  const heads = new Map<string, KnownHead>()
+  for await (const { bytes } of reading(given, world)) {
+    const { Chain, Seq, Mac, At } = readObject(bytes.toString()) ?? {}
+    // The last one may be torn: then the one before it counts.
+    if (typeof Chain !== 'string' || typeof Seq !== 'number' || typeof Mac !== 'string') continue
+    const at = typeof At === 'string' ? At : undefined
+    if ((heads.get(Chain)?.seq ?? -1) < Seq)
+      heads.set(Chain, { chain: Chain, seq: Seq, mac: Mac, at })
+  }
+  if (heads.size === 0) throw unreadable(given, 'it holds no head, and is none (chain:seq:mac)')
+  return [...heads.values()]
+}
+
+async function* reading(file: string, world: World) {
+  try {
+    const stream: AsyncIterable<Uint8Array> =
+      file === '-' ? world.stdin() : createReadStream(resolve(world.workingDirectory, file))
+    yield* linesOf(stream)
+  } catch (thrown) {
+    throw thrown instanceof Failure ? thrown : unreadable(file, (thrown as Error).message)
+  }
+}
+
+function toText({ lines, sealed, chains, findings, more, notes, heads }: Verified): string {
+  const told = [
+    ...findings.map(({ kind, place, says }) => `✗ ${kind}: ${at(place)}${says}`),
+    ...(more === 0 ? [] : [`✗ and ${more} more`]),
+    ...notes.map(({ place, says }) => `· ${at(place)}${says}`),
+    `${count(lines, 'line')}, ${sealed} sealed, in ${count(chains.length, 'chain')}; ${count(heads, 'head')} found`,
+    ...(findings.length === 0 ? ['✓ this is what the gate wrote'] : []),
+  ]
+  return `${told.map(printable).join('\n')}\n`
+}
+
+function at(place: Verified['findings'][number]['place']): string {
+  return place === undefined ? '' : `${shown(place)}: `
+}
+
+function count(many: number, what: string): string {
+  return `${many} ${what}${many === 1 ? '' : 's'}`
+}
+
+function toJson(verified: Verified): string {
+  const clean = (_key: string, value: unknown) =>
+    typeof value === 'string' ? printable(value) : value
+  return `${JSON.stringify(verified, clean, 2)}\n`
+}
+
+function unreadable(file: string, problem: string): Failure {
+  return new Failure('config_unreadable', { values: { file, problem } })
+}

@@ -1,0 +1,159 @@
+/**
+ * What the console does: settings, revocations, the end of a session, nodes that get no new sessions, another
+ * reading of the configuration.
+ * Rule: what is about to be changed is written to the audit stream first; where that fails, nothing is done.
+ */
+import type { Answered } from '../answers/view.ts'
+import { Failure } from '../failure.ts'
+import type { Said } from '../state/changes.ts'
+import type { State } from '../state/state.ts'
+import type { Change } from '../telemetry/events.ts'
+import type { LiveEvent } from '../telemetry/who_is_in.ts'
+import type { Changes } from './changes.ts'
+import type { Doing, Revoke } from './grammar.ts'
+import type { ConsoleParts } from './parts.ts'
+
+/** Who has it done, and in which words. */
+export interface By {
+  event: LiveEvent
+  statement: string
+}
+
+type Parts = ConsoleParts & { changes: Changes }
+
+export async function does(doing: Doing, by: By, parts: Parts): Promise<Answered> {
+  switch (doing.kind) {
+    case 'set':
+      return await set(doing.name, doing.value, by, parts)
+    case 'reset':
+      return await set(doing.name, undefined, by, parts)
+    case 'revoke':
+      return await revoke(doing, by, parts)
+    case 'cancel':
+      return await cancel(doing.session, by, parts)
+    case 'drain':
+    case 'undrain':
+      return await drain(doing.node, doing.kind === 'drain', by, parts)
+    case 'reload':
+      return await reload(by, parts)
+  }
+}
+
+async function set(
+  name: string,
+  value: string | undefined,
+  by: By,
+  parts: Parts,
+): Promise<Answered> {
+  const tag = value === undefined ? 'RESET CLUSTER SETTING' : 'SET CLUSTER SETTING'
+  const state = shared(tag, parts)
+  const setting = parts.settings.find(name)
+  if (setting.origin === 'file')
+    throw new Failure('console_fixed', { values: { name: setting.name, place: setting.place } })
+  const { console: own } = parts.config()
+  if (setting.trust && own?.mayChangeTrust !== true)
+    throw new Failure('console_trust', { values: { name: setting.name } })
+  parts.settings.try(setting.name, value)
+  const change = {
+    EventType: 'set_cluster_setting',
+    SettingName: setting.name,
+    Value: value ?? '',
+  } as const
+  await audit(change, by, parts)
+  await state.set(setting.name, value, who(by), said(change, by))
+  return { tag }
+}
+
+async function revoke(doing: Revoke, by: By, parts: Parts): Promise<Answered> {
+  const state = shared('REVOKE', parts)
+  const { what, issuer, value, before, why } = doing
+  const named = what === 'issuer' ? issuer : value
+  if (named === '' || (what === 'subject' && issuer === ''))
+    throw new Failure('console_value', {
+      values: { problem: `REVOKE ${what.toUpperCase()} takes no empty name` },
+    })
+  const change = {
+    EventType: 'revoke',
+    Kind: what,
+    RevokedIssuer: issuer,
+    Value: value,
+    Before: before ?? 0,
+    Why: why,
+  } as const
+  await audit(change, by, parts)
+  const row = { kind: what, issuer, value, before, until: undefined, why }
+  await state.revoke(row, who(by), said(change, by))
+  return { tag: 'REVOKE' }
+}
+
+async function cancel(session: string, by: By, parts: Parts): Promise<Answered> {
+  const found = parts.known.whoIsIn.event(session)
+  if (found === undefined)
+    throw new Failure('console_not_found', { values: { what: 'session', name: session } })
+  const { User } = found.event
+  const change = {
+    EventType: 'cancel_session',
+    CanceledSessionID: session,
+    CanceledUser: User,
+  } as const
+  await audit(change, by, parts)
+  parts.endSession(found.worker, session, `canceled by ${who(by)}`)
+  parts.changes.note(who(by), said(change, by))
+  return { tag: 'CANCEL SESSION' }
+}
+
+async function drain(node: string, drained: boolean, by: By, parts: Parts): Promise<Answered> {
+  const { known, changes } = parts
+  const isNode = known.nodesSeen.nodes().some((each) => each.node === node)
+  // One that is gone may still be taken off the list.
+  if (!isNode && !(!drained && parts.drained.has(node)))
+    throw new Failure('console_not_found', { values: { what: 'node', name: node } })
+  const change = { EventType: 'drain_node', NodeName: node, Drained: drained } as const
+  await audit(change, by, parts)
+  parts.drained.put(node, drained)
+  changes.note(who(by), said(change, by))
+  return { tag: drained ? 'DRAIN NODE' : 'UNDRAIN NODE' }
+}
+
+async function reload(by: By, parts: Parts): Promise<Answered> {
+  const change = { EventType: 'reload' } as const
+  await audit(change, by, parts)
+  const problem = parts.reload()
+  if (problem !== undefined)
+    throw new Failure('console_value', {
+      values: { problem: `the configuration in use is kept: ${problem}` },
+    })
+  parts.changes.note(who(by), said(change, by))
+  return { tag: 'RELOAD' }
+}
+
+/** @throws Failure `console_no_state` */
+function shared(statement: string, { state }: Parts): State {
+  if (state === undefined) throw new Failure('console_no_state', { values: { statement } })
+  return state
+}
+
+async function audit(change: Change, { event, statement }: By, parts: Parts): Promise<void> {
+  const { EventType: _, Node, NodeSession, AccessRule, Duration, Durations, ...whose } = event
+  await parts.audit({ ...whose, ...change, Statement: statement })
+}
+
+/** As whom, with which token. */
+function who({ event }: By): string {
+  const { User, SystemIdentity, Issuer } = event
+  return `${User} (${SystemIdentity} of ${Issuer})`.slice(0, WHO_CHARACTERS_MAX)
+}
+
+/** However many bytes each takes, a row of the state holds it. */
+const WHO_CHARACTERS_MAX = 250
+
+function said({ EventType }: Change, { event, statement }: By): Said {
+  const { RemoteAddress, SessionID, Cluster } = event
+  return {
+    change: EventType,
+    statement,
+    address: RemoteAddress,
+    session: SessionID,
+    cluster: Cluster,
+  }
+}

@@ -1,0 +1,193 @@
+/**
+ * A syslog server that takes the audit stream: RFC 5424 messages over TCP or TLS, each with its length before
+ * it (RFC 6587 section 3.4.1, RFC 5425). What it hasn't taken yet is kept, within a bound, and sent again
+ * over the next connection.
+ * Rule: a line is never dropped in silence. Where there is no room for it `write` throws, and nobody is let
+ * in by it; what `sync` has waited for was given to the connection, and no more can be known of a server
+ * that answers nothing.
+ */
+import { connect as connectTcp, isIP, type Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
+import type { AuditSink } from './audit_file.ts'
+
+export interface SyslogServer {
+  host: string
+  port: number
+  /** Undefined for a connection in clear; without `ca` the system's are good. */
+  tls: { ca: string | undefined } | undefined
+}
+
+export interface SyslogParts {
+  /** Of this machine; a message says where it is from. */
+  hostName: string
+  /** Milliseconds since the epoch. */
+  now(): number
+}
+
+/** authpriv (10), informational (6): RFC 5424 section 6.2.1. */
+const PRIORITY = 10 * 8 + 6
+const WAITING_BYTES_MAX = 16 * 1024 * 1024
+const CONNECT_MS = 10_000
+const TAKEN_MS = 5_000
+const CLOSE_MS = 3_000
+const KEEPALIVE_MS = 30_000
+const BACKOFF_MS = { min: 100, max: 5_000 }
+
+export function openSyslog(server: SyslogServer, parts: SyslogParts): AuditSink {
+  return new Syslog(server, parts)
+}
+
+interface Waiting {
+  frame: Buffer
+  /** It was given to the connection that there is now. */
+  given: boolean
+}
+
+interface Wait {
+  upTo: number
+  settle(lost?: Error): void
+}
+
+class Syslog implements AuditSink {
+  readonly #server: SyslogServer
+  readonly #parts: SyslogParts
+  /** What no connection has taken, the oldest first. */
+  #waiting: Waiting[] = []
+  #bytes = 0
+  #socket: Socket | undefined
+  #isUp = false
+  #closing = false
+  #backoffMs = BACKOFF_MS.min
+  #again: NodeJS.Timeout | undefined
+  #trouble: string | undefined
+  #heard: (problem: string | undefined) => void = () => undefined
+  /** How many lines there were, and how many of them were taken. */
+  #lines = 0
+  #taken = 0
+  readonly #waits = new Set<Wait>()
+
+  constructor(server: SyslogServer, parts: SyslogParts) {
+    this.#server = server
+    this.#parts = parts
+    this.#connect()
+  }
+
+  onTrouble(heard: (problem: string | undefined) => void): void {
+    this.#heard = heard
+    if (this.#trouble !== undefined) heard(this.#trouble)
+  }
+
+  write(line: string): void {
+    const frame = framed(line, this.#parts)
+    if (this.#closing) throw new Error('the syslog connection is closed')
+    if (this.#bytes + frame.length > WAITING_BYTES_MAX)
+      throw new Error(`the syslog server has not taken ${this.#bytes} bytes of lines`)
+    this.#waiting.push({ frame, given: false })
+    this.#lines++
+    this.#bytes += frame.length
+    this.#give()
+  }
+
+  async sync(): Promise<void> {
+    if (!this.#isUp) throw new Error(`the syslog server is not connected: ${this.#trouble ?? ''}`)
+    if (this.#waiting.length > 0) await this.#wait(TAKEN_MS)
+  }
+
+  async close(): Promise<void> {
+    if (this.#isUp && this.#waiting.length > 0) await this.#wait(CLOSE_MS).catch(() => undefined)
+    this.#closing = true
+    clearTimeout(this.#again)
+    this.#socket?.destroySoon()
+  }
+
+  /** For all that waits now. */
+  #wait(ms: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const settle = (lost?: Error) => {
+        clearTimeout(timer)
+        this.#waits.delete(wait)
+        if (lost === undefined) resolve()
+        else reject(lost)
+      }
+      const late = new Error(`the syslog server took nothing for ${ms / 1000} s`)
+      const timer = setTimeout(settle, ms, late)
+      const wait = { upTo: this.#lines, settle }
+      this.#waits.add(wait)
+    })
+  }
+
+  #connect(): void {
+    const { host, port, tls } = this.#server
+    const opened = () => this.#up(socket)
+    const name = isIP(host) === 0 ? { servername: host } : {}
+    const ca = tls?.ca === undefined ? {} : { ca: tls.ca }
+    const socket: Socket = tls
+      ? connectTls({ host, port, ...name, ...ca, minVersion: 'TLSv1.2' }, opened)
+      : connectTcp({ host, port }, opened)
+    this.#socket = socket
+    let problem = 'it closed the connection'
+    const late = setTimeout(() => socket.destroy(new Error('no connection in time')), CONNECT_MS)
+    socket.unref()
+    socket.setKeepAlive(true, KEEPALIVE_MS)
+    socket.on('error', (error) => {
+      problem = error.message
+    })
+    // It has nothing to say, and is over when it ends its side.
+    socket.resume().on('end', () => socket.destroy())
+    socket.on('close', () => {
+      clearTimeout(late)
+      this.#down(problem)
+    })
+    socket.once(tls ? 'secureConnect' : 'connect', () => clearTimeout(late))
+  }
+
+  #up(socket: Socket): void {
+    this.#isUp = true
+    this.#backoffMs = BACKOFF_MS.min
+    if (this.#trouble !== undefined) this.#heard(undefined)
+    this.#trouble = undefined
+    socket.on('drain', () => this.#give())
+    this.#give()
+  }
+
+  #down(problem: string): void {
+    this.#isUp = false
+    this.#socket = undefined
+    for (const each of this.#waiting) each.given = false
+    for (const { settle } of [...this.#waits]) settle(new Error(problem))
+    if (this.#closing) return
+    if (problem !== this.#trouble) this.#heard(problem)
+    this.#trouble = problem
+    this.#again = setTimeout(() => this.#connect(), this.#backoffMs).unref()
+    this.#backoffMs = Math.min(2 * this.#backoffMs, BACKOFF_MS.max)
+  }
+
+  /** As much as the connection takes without keeping it for itself. */
+  #give(): void {
+    const socket = this.#socket
+    if (socket === undefined || !this.#isUp) return
+    for (const each of this.#waiting) {
+      if (socket.writableNeedDrain) return
+      if (each.given) continue
+      each.given = true
+      socket.write(each.frame, (error) => {
+        if (!error && socket === this.#socket) this.#take(each)
+      })
+    }
+  }
+
+  #take(taken: Waiting): void {
+    // In their order: it is the first one.
+    if (this.#waiting[0] === taken) this.#waiting.shift()
+    this.#bytes -= taken.frame.length
+    this.#taken++
+    for (const { upTo, settle } of [...this.#waits]) if (upTo <= this.#taken) settle()
+  }
+}
+
+function framed(line: string, { hostName, now }: SyslogParts): Buffer {
+  const at = new Date(now()).toISOString()
+  const from = /^[!-~]{1,255}$/.test(hostName) ? hostName : '-'
+  const message = `<${PRIORITY}>1 ${at} ${from} postern - audit - ${line.trimEnd()}`
+  return Buffer.from(`${Buffer.byteLength(message)} ${message}`)
+}

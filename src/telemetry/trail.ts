@@ -1,0 +1,74 @@
+/**
+ * The audit stream as a running gate has it: its writer, its file begun anew when somebody moved it, and its
+ * head kept elsewhere. Rule: what is wrong with it is in the log, once.
+ */
+import type { AuditPlan } from '../config/audit_settings.ts'
+import { asFailure } from '../failure.ts'
+import type { Metric } from '../peers/messages.ts'
+import { type AuditWriter, openAudit } from './audit.ts'
+import type { AuditSink } from './audit_file.ts'
+import { anchorFile, type Heads, openHeads } from './heads.ts'
+import type { Logger } from './log.ts'
+import type { Head } from './seal.ts'
+
+export interface Trail {
+  write: AuditWriter
+  /** Somebody may have moved the file (logrotate): then it is begun anew. */
+  reopen(): void
+  /** The seal's head is kept from now on, in the file that is configured for it and in what gates share. */
+  keepHeads(state: StateForHeads | undefined): void
+  /** Keeps the last head, and ends it all. */
+  close(): Promise<void>
+}
+
+export interface StateForHeads {
+  keepHead(head: Head, gate: string): Promise<void>
+}
+
+export interface TrailParts {
+  /** Of this machine: gates that share a state are told apart by it. */
+  hostName: string
+  log: Pick<Logger, 'info' | 'warn' | 'error'>
+  count(metric: Metric): void
+  /** Milliseconds since the epoch. */
+  now(): number
+}
+
+export function openTrail(
+  { seal, required, anchor }: AuditPlan,
+  to: AuditSink,
+  { hostName, log, count, now }: TrailParts,
+): Trail {
+  const audit = openAudit(to, now, { seal, required })
+  let heads: Heads | undefined
+  if (audit.foundTorn) log.warn('the audit stream ended in the middle of a line: it is left there')
+  to.onTrouble?.((problem) =>
+    problem === undefined
+      ? log.info('the audit stream is taken again')
+      : log.error(`the audit stream is not taken: ${problem}`),
+  )
+  return {
+    write: audit.write,
+    reopen() {
+      try {
+        if (audit.reopen()) log.info('the audit stream goes on in a new file')
+      } catch (thrown) {
+        log.error(`the audit stream stays in the old file: ${asFailure(thrown).message}`)
+      }
+    },
+    keepHeads(state) {
+      const places = [
+        ...(anchor === undefined ? [] : [anchorFile(anchor, now)]),
+        ...(state === undefined
+          ? []
+          : [{ name: 'state', keep: (head: Head) => state.keepHead(head, hostName) }]),
+      ]
+      if (seal !== undefined && places.length > 0)
+        heads = openHeads({ ...audit, places, log, count })
+    },
+    async close() {
+      await heads?.close()
+      await audit.close()
+    },
+  }
+}

@@ -1,0 +1,232 @@
+/**
+ * An audit stream, held against its seal: which lines are missing, changed, out of their order or nobody's.
+ * Pure: it is given line by line.
+ * Rule: what can't be proven is never taken for good; what a crash does by itself is told apart from it.
+ */
+import type { KeyObject } from 'node:crypto'
+import { type KnownHead, openHeadsToFind } from './heads_to_find.ts'
+import type { Line } from './lines.ts'
+
+import {
+  type BeginRead,
+  macOf,
+  NO_MAC,
+  readBegin,
+  readObject,
+  readSeal,
+  type Sealed,
+  VERSION,
+} from './seal.ts'
+import { type Finding, type Note, openBook, type Place, shown } from './verify_book.ts'
+
+export interface Verified {
+  lines: number
+  sealed: number
+  chains: { chain: string; keyId: string; from: number; to: number }[]
+  /** As far as they are listed; `more` are not. */
+  findings: Finding[]
+  more: number
+  notes: Note[]
+  /** How many heads were found where they have to be. */
+  heads: number
+}
+
+type Read = Sealed & { text: Uint8Array }
+
+/** A chain whose end has not come yet. */
+interface Open {
+  id: string
+  keyId: string
+  /** Undefined where it isn't known: then only the numbers are looked at. */
+  key: KeyObject | undefined
+  from: number
+  last: number
+  /** Of the last line, as it stands there. */
+  mac: Uint8Array
+  place: Place
+  missing: Gap[]
+}
+
+interface Gap {
+  from: number
+  to: number
+  found: Finding
+}
+
+/** Lines one after the other that are not sealed. */
+interface Run {
+  from: Place
+  to: Place
+  /** Each is a beginning of one: nothing that somebody could take for an event. */
+  torn: boolean
+}
+
+export class Verifier {
+  readonly #keys: ReadonlyMap<string, KeyObject>
+  readonly #book = openBook()
+  readonly #heads: ReturnType<typeof openHeadsToFind>
+  readonly #chains = new Map<string, Verified['chains'][number]>()
+  /** The codes of the last two sealed lines. */
+  #recent: [string | undefined, string | undefined] = [undefined, undefined]
+  /** The line before all that was given, as the first of it names it. */
+  #before: string | undefined
+  #open: Open | undefined
+  #run: Run | undefined
+  #lines = 0
+  #sealed = 0
+
+  /** @param keys - by their ids. @param known - heads, in the order in which they were kept. */
+  constructor(keys: ReadonlyMap<string, KeyObject>, known: readonly KnownHead[]) {
+    this.#keys = keys
+    this.#heads = openHeadsToFind(known, this.#book)
+  }
+
+  line(line: Line, place: Place): void {
+    this.#lines++
+    const read = line.tooLong ? undefined : readSeal(line.bytes)
+    if (read === undefined) {
+      const torn = readObject(line.bytes.toString()) === undefined && (this.#run?.torn ?? true)
+      this.#run = { from: this.#run?.from ?? place, to: place, torn }
+      return
+    }
+    const begin = read.seq === 0 ? readBegin(read.text) : undefined
+    this.#endRun(begin)
+    this.#sealed++
+    if (begin !== undefined) this.#begin(begin, read, place)
+    else if (this.#open === undefined) this.#beginLate(read, place)
+    else this.#follow(this.#open, read, place)
+    if (read.mac === this.#before)
+      this.#book.find('reordered', place, 'this line belongs before the first one that was given')
+    this.#recent = [this.#recent[1], read.mac]
+    this.#heads.pass(this.#open?.id ?? '', read, place)
+  }
+
+  end(): Verified {
+    if (this.#run?.torn) this.#book.note(this.#run.from, TORN_AT_END)
+    else this.#endRun(undefined)
+    this.#endChain()
+    if (this.#sealed === 0)
+      this.#book.find('unsealed', undefined, 'no line is sealed: nothing can be said')
+    else this.#heads.end()
+    return {
+      lines: this.#lines,
+      sealed: this.#sealed,
+      chains: [...this.#chains.values()],
+      heads: this.#heads.found,
+      ...this.#book.done(),
+    }
+  }
+
+  #endRun(begin: BeginRead | undefined): void {
+    if (this.#run === undefined) return
+    const { from, to, torn } = this.#run
+    this.#run = undefined
+    const many = to.line === from.line ? 'this line is' : `from here to ${shown(to)} lines are`
+    const isFirst = begin !== undefined && begin.previous === undefined && this.#sealed === 0
+    if (torn && begin !== undefined) this.#book.note(from, TORN_BEFORE)
+    else if (isFirst) this.#book.note(from, `${many} not sealed: the seal was set later`)
+    else this.#book.find('unsealed', from, `${many} not sealed: the gate did not write this`)
+  }
+
+  #begin({ version, chain, keyId, previous }: BeginRead, read: Read, place: Place): void {
+    const isFirst = this.#sealed === 1
+    this.#endChain()
+    const key = version === VERSION ? this.#keys.get(keyId) : undefined
+    if (version !== VERSION) this.#book.find('unknown_version', place, UNKNOWN_VERSION)
+    else if (key === undefined)
+      this.#book.find('unknown_key', place, `sealed with a key that was not given: ${keyId}`)
+    else if (!fits(key, NO_MAC, read)) this.#book.find('changed', place, 'this line was changed')
+    if (this.#chains.has(chain))
+      this.#book.find('repeated', place, `the chain ${chain} is here a second time`)
+    if (previous === undefined) {
+      if (!isFirst) this.#book.note(place, UNLINKED)
+    } else if (isFirst) {
+      this.#before = previous.mac
+      this.#book.note(place, NOT_FROM_THE_BEGINNING)
+    } else this.#link(previous, place)
+    const { mac } = read
+    this.#open = { id: chain, keyId, key, from: 0, last: 0, mac: bytesOf(mac), place, missing: [] }
+  }
+
+  /** A chain names the line before it. */
+  #link({ seq, mac }: Sealed, place: Place): void {
+    const [before, last] = this.#recent
+    if (mac === last) return
+    if (mac === before) this.#book.note(place, UNACKNOWLEDGED)
+    else this.#book.find('removed', place, `lines are missing before this one, up to Seq ${seq}`)
+  }
+
+  #beginLate({ seq, mac }: Read, place: Place): void {
+    const says = `the beginning of its chain is missing: this line is Seq ${seq}`
+    this.#book.find('removed', place, says)
+    const key = this.#keys.size === 1 ? [...this.#keys.values()][0] : undefined
+    const open = { id: '', keyId: '', key, place, missing: [] }
+    this.#open = { ...open, from: seq, last: seq, mac: bytesOf(mac) }
+  }
+
+  #follow(open: Open, read: Read, place: Place): void {
+    const { seq, mac } = read
+    if (seq <= open.last) {
+      this.#outOfOrder(open, seq, place)
+      return
+    }
+    if (seq > open.last + 1) {
+      const found = this.#book.find('removed', place, '')
+      open.missing.push(told({ from: open.last + 1, to: seq - 1, found }))
+    } else if (open.key !== undefined && !fits(open.key, open.mac, read))
+      this.#book.find('changed', place, `Seq ${seq} was changed, or is not the one that was here`)
+    // What comes next follows the code that stands here: one change is told once.
+    Object.assign(open, { last: seq, mac: bytesOf(mac), place })
+  }
+
+  #outOfOrder(open: Open, seq: number, place: Place): void {
+    const at = open.missing.findIndex(({ from, to }) => from <= seq && seq <= to)
+    const gap = open.missing[at]
+    if (gap === undefined) {
+      this.#book.find('repeated', place, `Seq ${seq} is here a second time`)
+      return
+    }
+    this.#book.find('reordered', place, `Seq ${seq} stands behind Seq ${open.last}`)
+    const { from, to, found } = gap
+    const left = [
+      { from, to: seq - 1 },
+      { from: seq + 1, to },
+    ].filter((each) => each.from <= each.to)
+    this.#book.drop(found)
+    const again = () => this.#book.find('removed', found.place, '')
+    open.missing.splice(at, 1, ...left.map((each) => told({ ...each, found: again() })))
+  }
+
+  #endChain(): void {
+    if (this.#open === undefined) return
+    const { id: chain, keyId, from, last: to, place } = this.#open
+    this.#chains.set(chain, { chain, keyId, from, to })
+    this.#heads.leave(chain, to, place)
+    this.#open = undefined
+  }
+}
+
+const TORN_BEFORE =
+  'torn: the gate stopped, or could not write, in the middle of a line; nobody was let in by it'
+const TORN_AT_END = 'torn: the gate or its machine stopped in the middle of the last line'
+const UNLINKED =
+  'the chain that begins here does not know what came before it: what was cut off there shows by a head alone'
+const UNACKNOWLEDGED =
+  'the line before this one was written whole, but the gate was told otherwise: nobody was let in by it'
+const NOT_FROM_THE_BEGINNING = 'what was written before this line was not given, and not looked at'
+const UNKNOWN_VERSION = 'a seal of a version that this Postern does not know'
+
+function fits(key: KeyObject, previous: Uint8Array, { mac, text }: Read): boolean {
+  return macOf(key, previous, text).toString('base64url') === mac
+}
+
+function told(gap: Gap): Gap {
+  const { from, to, found } = gap
+  const which = from === to ? `Seq ${from} is` : `Seq ${from} to ${to} are`
+  found.says = `${which} missing before this line`
+  return gap
+}
+
+function bytesOf(mac: string): Uint8Array {
+  return Buffer.from(mac, 'base64url')
+}
