@@ -8,6 +8,7 @@ import { openWatchedNodes, type Watchers } from './cluster/watched_nodes.ts'
 import { openWatchedPool } from './cluster/watched_pool.ts'
 import type { ClusterConfig, Config } from './config/config.ts'
 import type { Issuers } from './issuers/issuers.ts'
+import type { DrainedNode } from './peers/messages.ts'
 import { openEnrolment } from './sql/enrol.ts'
 import { openPassages, type Passages } from './sql/passages.ts'
 import type { Cluster } from './sql/session.ts'
@@ -16,7 +17,7 @@ export interface Clusters {
   open(): ReadonlyMap<string, OpenCluster>
   renew(next: Config): void
   /** Nodes that get no new sessions from now on. */
-  drainNodes(nodes: readonly string[]): void
+  drainNodes(nodes: readonly DrainedNode[]): void
   /** No session is kept for another client from now on. */
   stopKeeping(): void
   close(): void
@@ -29,14 +30,20 @@ export interface ClustersParts extends Watchers {
 }
 
 export function openClusters(config: Config, given: ClustersParts): Clusters {
-  let drained: ReadonlySet<string> = new Set()
-  const parts = { ...given, drained: () => drained }
+  let drained: readonly DrainedNode[] = []
+  const drainedOf = (name: string) =>
+    new Set(drained.filter(({ cluster }) => cluster === name).map(({ node }) => node))
   const openAll = (settings: readonly ClusterConfig[], known: ReadonlyMap<string, OpenCluster>) =>
     new Map(
       settings.map((each) => {
         const kept = known.get(each.name)
         const same = kept?.fingerprint === each.fingerprint
-        return [each.name, same ? kept : openCluster(each, parts, kept?.passages)]
+        return [
+          each.name,
+          same
+            ? kept
+            : openCluster(each, { ...given, drained: () => drainedOf(each.name) }, kept?.passages),
+        ]
       }),
     )
   let open = openAll(config.clusters, new Map())
@@ -49,8 +56,8 @@ export function openClusters(config: Config, given: ClustersParts): Clusters {
         if (open.get(name) !== cluster) cluster.retire(open.get(name)?.issuers)
     },
     drainNodes(nodes): void {
-      drained = new Set(nodes)
-      for (const { pool } of open.values()) for (const node of nodes) pool?.forget(node)
+      drained = nodes
+      for (const { cluster, node } of nodes) open.get(cluster)?.pool?.forget(node)
     },
     stopKeeping(): void {
       for (const { pool } of open.values()) pool?.close()

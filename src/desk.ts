@@ -4,6 +4,7 @@
 import type { Config } from './config/config.ts'
 import { type Console, openConsole } from './console/console.ts'
 import type { ConsoleParts } from './console/parts.ts'
+import type { DrainedNode } from './peers/messages.ts'
 import type { Attempts } from './policy/attempts.ts'
 import type { Reloading } from './reloading.ts'
 import type { AuditWriter } from './telemetry/audit.ts'
@@ -27,7 +28,7 @@ export interface Desk {
   console: Console['ask']
   reloaded: Console['reloaded']
   /** Nodes that get no new sessions. */
-  drained(): readonly string[]
+  drained(): readonly DrainedNode[]
 }
 
 /** The primary's own lines: no worker has this number where there are several. */
@@ -35,22 +36,25 @@ const PRIMARY = 0
 
 export function openDesk(parts: DeskParts): Desk {
   const { metrics, attempts, audit, workers, reloading } = parts
-  const drained = new Set<string>()
+  let drained: readonly DrainedNode[] = []
+  const isOther = (one: DrainedNode) => (each: DrainedNode) =>
+    each.node !== one.node || each.cluster !== one.cluster
   const { ask, reloaded } = openConsole({
     ...parts,
     samples: metrics.samples,
     waiting: attempts.waiting,
     settings: reloading,
     drained: {
-      has: (node) => drained.has(node),
-      put(node, on) {
-        if (on) drained.add(node)
-        else drained.delete(node)
-        workers()?.drainNodes([...drained])
+      has: (node) => !drained.every(isOther(node)),
+      list: () => drained,
+      put({ cluster, node }, on) {
+        const own = { cluster, node }
+        drained = [...drained.filter(isOther(own)), ...(on ? [own] : [])]
+        workers()?.drainNodes(drained)
       },
     },
     endSession: (worker, id, why) => workers()?.endSession(worker, id, why),
     audit: async (event) => await audit(PRIMARY, event),
   })
-  return { console: ask, reloaded, drained: () => [...drained] }
+  return { console: ask, reloaded, drained: () => drained }
 }

@@ -42,6 +42,18 @@ export const ANSWERS = {
     say: 'too many prepared statements or portals',
     hint: 'close those that are not needed any more',
   },
+  answer_rows_kept: {
+    ...answer,
+    sqlstate: '54000',
+    say: 'more than {most} rows wait in portals',
+    hint: 'fetch the rest of them, or close their portals',
+  },
+  answer_statements: {
+    ...answer,
+    sqlstate: '54000',
+    say: 'more than {most} statements in one message',
+    hint: 'send them in several',
+  },
   answer_transaction_failed: {
     ...answer,
     sqlstate: '25P02',
@@ -54,7 +66,14 @@ export const ANSWERS = {
     reason: 'AUTHORIZATION_ERROR',
     sqlstate: '42501',
     say: 'permission denied for database "{database}"',
-    hint: "it is the gate's console: console.admins names the roles that may use it, and they sign in by a token",
+    hint: "it is the gate's console: console.admins names the roles that may use it, and they sign in by a token, to one of console.clusters",
+  },
+  console_expired: {
+    ...answer,
+    reason: 'AUTHORIZATION_ERROR',
+    sqlstate: '42501',
+    say: 'the token that this session came with has expired',
+    hint: 'sign in again with a fresh token',
   },
   console_in_transaction: {
     ...answer,
@@ -73,7 +92,7 @@ export const ANSWERS = {
   console_trust: {
     ...answer,
     sqlstate: '42501',
-    say: 'the setting "{name}" decides whom the gate trusts',
+    say: 'the setting "{name}" decides whom the gate trusts, or for how long',
     hint: 'change it in the configuration file; console.may_change_trust: true there lets admins change it here',
   },
   console_no_state: {
@@ -87,7 +106,14 @@ export const ANSWERS = {
     level: 'warn',
     sqlstate: '57014',
     say: 'the statement was not done in time',
-    hint: 'what it changes may be changed by now: SHOW CHANGES tells',
+    hint: 'nothing was changed',
+  },
+  console_unsure: {
+    ...answer,
+    level: 'warn',
+    sqlstate: '57014',
+    say: 'the statement was not done in time, and may still be done',
+    hint: 'SHOW CHANGES tells whether it was',
   },
 } as const
 

@@ -99,7 +99,6 @@ export async function openGate(config: Config, surroundings: Surroundings): Prom
     await primary.trail.close()
     throw thrown
   })
-  primary.trail.keepHeads(state)
   const watched = watchIssuers(() => primary.config().clusters, metrics, log)
   live.notReady = () => (live.isClosing ? 'closing' : whyNotReady(workers, state))
   const { addresses } = workers
@@ -204,8 +203,13 @@ function openPrimary(
   const clock = elapsed ?? (() => performance.now())
   const known = openKnown(now)
   const log = openLog(logTo, config.log.level, now)
-  const trail = openTrail(config.audit, auditTo, { ...metrics, hostName, log, now })
   const spans = config.tracing && openSpans({ ...config.tracing, ...metrics, version, log })
+  const count = (metric: Metric): void => {
+    metrics.count(metric)
+    if (metric.name === 'login_trace') spans?.note(metric)
+    known.count(metric)
+  }
+  const trail = openTrail(config.audit, auditTo, { count, hostName, log, now })
   let current = config
   for (const { what } of config.access.strays) log.warn(what)
   metrics.watchCertificates(() => certificateEnds(current.certificates))
@@ -215,15 +219,11 @@ function openPrimary(
     known,
     spans,
     trail,
-    count(metric: Metric): void {
-      metrics.count(metric)
-      if (metric.name === 'login_trace') spans?.note(metric)
-      known.count(metric)
-    },
+    count,
     elapsed: clock,
     attempts: openAttempts(config.limits.failedLoginDelayMs, { now, elapsed: clock, ...metrics }),
     /** @param worker - the number of whose line it is */
-    audit: known.audited(countingFailures(trail.write, metrics)),
+    audit: known.audited(countingFailures(trail.write, { count })),
     broken: Promise.withResolvers<Failure>(),
     config: () => current,
     renew(next: Config): Config {
@@ -252,6 +252,7 @@ async function openWithPeers(config: Config, primary: WithStatus, surroundings: 
   try {
     state = await openShared(config, primary, now)
     live.state = state
+    await primary.trail.keepHeads(state)
     if (state !== undefined) reloading.follow(state)
     const desk = openDesk({
       ...primary,

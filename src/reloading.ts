@@ -1,13 +1,13 @@
 /**
  * The configuration of a running gate, read again: when its files change, when somebody asks for it, and when
  * a setting of all gates is another one.
- * Rule: where it can't be read, everything stays as it is.
+ * Rule: where it can't be read, everything stays as it is; where what was set is what is wrong, the file counts.
  */
 import { isDeepStrictEqual } from 'node:util'
 import { auditCompared } from './config/audit_settings.ts'
 import type { Config } from './config/config.ts'
 import type { Settings } from './config/document.ts'
-import { findSetting, type SettingNow } from './config/runtime_settings.ts'
+import { findSetting, outOfBounds, type SettingNow } from './config/runtime_settings.ts'
 import { asFailure, Failure } from './failure.ts'
 import { sockets } from './sql/door.ts'
 import type { StateView } from './state/snapshot.ts'
@@ -25,8 +25,12 @@ export interface Reloading {
   problem(): string | undefined
   /** @throws Failure `console_not_found` */
   find(name: string): SettingNow
-  /** @param value - undefined: as by default. @throws Failure `console_value` where that would be a mistake */
-  try(name: string, value: string | undefined): void
+  /**
+   * @param value - undefined: as by default; that is taken as well where it makes nothing worse
+   * @param settings - those that there are, unless they are what was last heard of
+   * @throws Failure `console_value` where that would be a mistake
+   */
+  try(name: string, value: string | undefined, settings?: Settings): void
 }
 
 export interface ReloadingParts {
@@ -59,7 +63,7 @@ export function openReloading(parts: ReloadingParts): Reloading {
       return 'the gate is closing'
     }
     try {
-      const next = read(withSettings(config(), kept))
+      const { next, left } = readWith(read, config(), kept)
       renew(next)
       live.renew(next)
       for (const what of fixed(opened, next))
@@ -69,16 +73,14 @@ export function openReloading(parts: ReloadingParts): Reloading {
         'the configuration was read again',
       )
       log.level = next.log.level
-      problem = undefined
+      problem = left
+      for (const line of left?.split('\n') ?? [])
+        log.error(`what the shared state has is not all in use: ${line}`)
       return undefined
     } catch (thrown) {
-      const { message } = asFailure(thrown)
-      for (const line of message.split('\n')) log.error(`the configuration in use is kept: ${line}`)
-      if (kept !== undefined && kept.size > 0)
-        log.error(
-          `it was read with ${kept.size} settings of the shared state: SHOW CLUSTER SETTINGS has them`,
-        )
-      return message
+      problem = asFailure(thrown).message
+      for (const line of problem.split('\n')) log.error(`the configuration in use is kept: ${line}`)
+      return problem
     }
   }
   function look(state: StateView): void {
@@ -86,10 +88,11 @@ export function openReloading(parts: ReloadingParts): Reloading {
     // Before it was read, and while it can't be, what was so stays so.
     if (number === '') return
     const next = new Map(settings.map(({ name, value }) => [name, value]))
-    if (isDeepStrictEqual(next, kept ?? new Map())) return
+    if (isDeepStrictEqual(next, kept ?? NONE)) return
     kept = next
-    if (isDeepStrictEqual(next, config().source.settings ?? new Map())) return
-    problem = own === undefined ? NOT_READ : reload(own)
+    if (isDeepStrictEqual(next, config().source.settings ?? NONE)) problem = undefined
+    else if (own === undefined) problem = NOT_READ
+    else reload(own)
   }
   return {
     reload,
@@ -99,31 +102,72 @@ export function openReloading(parts: ReloadingParts): Reloading {
     },
     problem: () => problem,
     find: (name) => settingOf(name, config()),
-    try(name, value) {
-      if (own === undefined) throw refused(NOT_READ)
-      const next = new Map(kept)
-      if (value === undefined) next.delete(name)
-      else next.set(name, value)
+    try(name, value, settings = kept ?? NONE) {
       const before = config()
-      try {
-        closeNew(own(withSettings(before, next)), before)
-      } catch (thrown) {
-        throw refused(asFailure(thrown).message)
-      }
+      const setting = found(name, before)
+      const beyond = setting && value !== undefined ? outOfBounds(value, setting) : undefined
+      const mistake = (each: Settings) =>
+        own === undefined ? NOT_READ : mistakeOf(own, before, each)
+      const wrong = beyond ?? mistake(changed(settings, name, value))
+      if (wrong === undefined) return
+      // Of several that are wrong each may be taken back.
+      if (value !== undefined || mistake(settings) === undefined) throw refused(wrong)
     },
   }
 }
 
-function withSettings(config: Config, settings: Settings | undefined): Config {
-  return settings === undefined ? config : { ...config, source: { ...config.source, settings } }
+const NONE: Settings = new Map()
+
+/**
+ * With all that was set; where that is a mistake, with what is in use; else the file alone.
+ * @param kept - what was set; undefined while nobody knows
+ * @returns `left` - why it is not all of it
+ */
+function readWith(
+  read: ReadConfig,
+  before: Config,
+  kept: Settings | undefined,
+): { next: Config; left: string | undefined } {
+  const inUse = before.source.settings ?? NONE
+  let left: string | undefined
+  for (const settings of new Set([kept ?? inUse, inUse]))
+    try {
+      return { next: read(withSettings(before, settings)), left }
+    } catch (thrown) {
+      left ??= asFailure(thrown).message
+    }
+  return { next: read(withSettings(before, NONE)), left }
 }
 
-function settingOf(name: string, { clusters, settings }: Config): SettingNow {
-  const found = findSetting(
+function changed(settings: Settings, name: string, value: string | undefined): Settings {
+  const others = [...settings].filter(([each]) => each !== name)
+  return new Map(value === undefined ? others : [...others, [name, value]])
+}
+
+/** How the configuration would be wrong with these; undefined where it wouldn't. */
+function mistakeOf(read: ReadConfig, before: Config, settings: Settings): string | undefined {
+  try {
+    closeNew(read(withSettings(before, settings)), before)
+    return undefined
+  } catch (thrown) {
+    return asFailure(thrown).message
+  }
+}
+
+function withSettings(config: Config, settings: Settings): Config {
+  return { ...config, source: { ...config.source, settings } }
+}
+
+function found(name: string, { clusters }: Config) {
+  return findSetting(
     name,
     clusters.map((each) => each.name),
   )
-  const now = settings.find((each) => each.name === found?.name)
+}
+
+function settingOf(name: string, config: Config): SettingNow {
+  const setting = found(name, config)
+  const now = config.settings.find((each) => each.name === setting?.name)
   if (now !== undefined) return now
   throw new Failure('console_not_found', { values: { what: 'setting', name } })
 }

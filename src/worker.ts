@@ -5,6 +5,7 @@
 import { openClusters } from './clusters.ts'
 import type { Config } from './config/config.ts'
 import type { Failure } from './failure.ts'
+import type { DrainedNode } from './peers/messages.ts'
 import type { Primary } from './peers/primary.ts'
 import { openDoor } from './sql/door.ts'
 import { openGuard } from './sql/guard.ts'
@@ -39,7 +40,7 @@ export interface Worker {
   /** If it still is. @param why - for the log */
   endSession(id: string, why: string): void
   /** These get no new sessions from now on, and no other ones. */
-  drainNodes(nodes: readonly string[]): void
+  drainNodes(nodes: readonly DrainedNode[]): void
   /** A cancel that came in elsewhere; resolves when the node has it, to whether the key is known here. */
   cancel(key: Buffer, from: string): Promise<boolean>
   /** Takes nobody new; resolves when the last session has ended by itself. */

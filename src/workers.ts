@@ -9,7 +9,7 @@ import type { Console } from './console/console.ts'
 import { asFailure, Failure } from './failure.ts'
 import type { Issuer } from './issuers/issuer.ts'
 import { type CancelQuestions, openCancelQuestions } from './peers/cancel_questions.ts'
-import type { Address, Metric, ToPrimary, ToWorker } from './peers/messages.ts'
+import type { Address, DrainedNode, Metric, ToPrimary, ToWorker } from './peers/messages.ts'
 import type { Primary } from './peers/primary.ts'
 import type { Link } from './peers/processes.ts'
 import { startRounds, type Visited } from './peers/rounds.ts'
@@ -36,7 +36,7 @@ export interface WorkersParts {
   /** A statement for the console. */
   console: Console['ask']
   /** Nodes that get no new sessions, at the moment. */
-  drained(): readonly string[]
+  drained(): readonly DrainedNode[]
   /** What gates share, where they do. */
   state?: StateAnswers | undefined
   /** Takes a line of a worker's log as it is. */
@@ -64,7 +64,7 @@ export interface Workers {
   /** Of a worker's, if it still is. */
   endSession(worker: number, id: string, why: string): void
   /** Nodes that get no new sessions, from now on. */
-  drainNodes(nodes: readonly string[]): void
+  drainNodes(nodes: readonly DrainedNode[]): void
   drain(why: Failure): Promise<void>
   /** @param hurried - resolves when there is no time to wait for those that linger */
   close(why: Failure, hurried?: Promise<void>): Promise<void>

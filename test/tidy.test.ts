@@ -104,7 +104,7 @@ function mayImport(from: string, to: string): boolean {
 
 const BANNED: [pattern: RegExp, where: (path: string) => boolean, instead: string][] = [
   [
-    /\bconsole\.(?!ts\b|admins|database|may_change_trust)/,
+    /\bconsole\.(?!ts\b|admins|clusters|database|may_change_trust)/,
     () => true,
     "the world's stdout, or the log",
   ],

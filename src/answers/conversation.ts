@@ -3,7 +3,7 @@
  * https://www.postgresql.org/docs/18/protocol-flow.html
  * Rule: after an error in the extended protocol nothing is heard but the next Sync.
  */
-import { asFailure } from '../failure.ts'
+import { asFailure, Failure } from '../failure.ts'
 import { EMPTY_QUERY, readyForQuery } from '../wire/answer_messages.ts'
 import { errorResponse } from '../wire/server_messages.ts'
 import type { StatementMessage } from '../wire/statement_messages.ts'
@@ -24,9 +24,15 @@ export interface Answering {
 export type Parameters = readonly (string | undefined)[]
 
 export interface Conversation {
-  /** What is said to a message, in order. Called again when it has resolved. */
-  hear(said: StatementMessage): Promise<Buffer[]>
+  /**
+   * What is said to a message, in order. Nothing is run before what came out earlier was taken, and the next
+   * message is heard when this one's answer is over.
+   */
+  hear(said: StatementMessage): AsyncGenerator<Buffer>
 }
+
+/** In one message of the simple protocol. */
+export const STATEMENTS_MAX = 32
 
 export function openConversation(answering: Answering): Conversation {
   const transaction = openTransaction()
@@ -44,35 +50,35 @@ export function openConversation(answering: Answering): Conversation {
     const { row, message, detail, hint } = asFailure(thrown)
     return errorResponse({ severity: 'ERROR', sqlstate: row.sqlstate, message, detail, hint })
   }
-  const simple = async (sql: string): Promise<Buffer[]> => {
-    const said: Buffer[] = []
+  async function* simple(sql: string): AsyncGenerator<Buffer> {
     try {
       const each = splitStatements(sql)
-      if (each.length === 0) said.push(EMPTY_QUERY)
-      for (const statement of each) said.push(...wholeAnswer(await run(statement, [])))
+      if (each.length > STATEMENTS_MAX)
+        throw new Failure('answer_statements', { values: { most: STATEMENTS_MAX } })
+      if (each.length === 0) yield EMPTY_QUERY
+      for (const statement of each) yield* wholeAnswer(await run(statement, []))
     } catch (thrown) {
-      said.push(refused(thrown))
+      yield refused(thrown)
     }
-    return [...said, ready()]
+    yield ready()
   }
   return {
-    async hear(said) {
+    async *hear(said) {
       if (said.kind === 'sync') {
         skipping = false
         if (transaction.status === 'I') extended.endPortals()
-        return [ready()]
-      }
-      if (skipping) return []
-      if (said.kind === 'query') {
+        yield ready()
+      } else if (skipping) return
+      else if (said.kind === 'query') {
         extended.forgetUnnamed()
-        return await simple(said.sql)
-      }
-      try {
-        return await extended.hear(said)
-      } catch (thrown) {
-        skipping = true
-        return [refused(thrown)]
-      }
+        yield* simple(said.sql)
+      } else
+        try {
+          yield* await extended.hear(said)
+        } catch (thrown) {
+          skipping = true
+          yield refused(thrown)
+        }
     },
   }
 }

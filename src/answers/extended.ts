@@ -1,7 +1,7 @@
 /**
  * The extended protocol: statements that are prepared, and portals in which they are run.
  * https://www.postgresql.org/docs/18/protocol-flow.html#PROTOCOL-FLOW-EXT-QUERY
- * Rule: a client keeps a bounded number of either, and a portal runs its statement once.
+ * Rule: a client keeps a bounded number of either and of rows, and a portal runs its statement once.
  */
 import { Failure } from '../failure.ts'
 import {
@@ -42,6 +42,8 @@ type Run = (sql: string, parameters: Parameters) => Promise<Answered>
 
 /** Of each kind that a client may keep. */
 const KEPT_MAX = 100
+/** That wait in all of a client's portals: two answers' as large as they get. */
+export const ROWS_KEPT_MAX = 20_000
 const NO_TEXT = 'a parameter in binary that is no text'
 
 export class ExtendedProtocol {
@@ -56,7 +58,7 @@ export class ExtendedProtocol {
   }
 
   /** What is said to it. @throws Failure, behind which nothing is heard but a Sync */
-  async hear(said: StatementMessage): Promise<Buffer[]> {
+  async hear(said: StatementMessage): Promise<Iterable<Buffer>> {
     switch (said.kind) {
       case 'parse':
         return await this.#parse(said)
@@ -122,21 +124,42 @@ export class ExtendedProtocol {
     return [parameterDescription(wanted), columnsOf(described)]
   }
 
-  async #execute({ portal: name, rows: most }: Said<'execute'>): Promise<Buffer[]> {
+  async #execute({ portal: name, rows: most }: Said<'execute'>): Promise<Iterable<Buffer>> {
     const portal = find(this.#portals, name, 'answer_no_portal')
     if (portal.sql === '') return [EMPTY_QUERY]
-    const said: Buffer[] = []
+    let notice: string | undefined
     if (portal.left === undefined) {
-      const { view, tag, notice } = await this.#run(portal.sql, portal.parameters)
-      portal.left = { rows: view?.rows ?? [], columns: view?.columns ?? [], tag }
-      said.push(...noticed(notice))
+      const answered = await this.#run(portal.sql, portal.parameters)
+      const { rows = [], columns = [] } = answered.view ?? {}
+      portal.left = { rows, columns, tag: answered.tag }
+      notice = answered.notice
     }
-    const { left } = portal
+    const { left, formats } = portal
     const rows = most > 0 ? left.rows.slice(0, most) : left.rows
     left.rows = left.rows.slice(rows.length)
-    said.push(...rowsOf({ rows, columns: left.columns }, portal.formats))
-    return [...said, left.rows.length > 0 ? PORTAL_SUSPENDED : commandComplete(left.tag)]
+    this.#boundRows(name)
+    return portion({ rows, columns: left.columns }, formats, notice, left)
   }
+
+  /** @throws Failure `answer_rows_kept`, and that portal is gone */
+  #boundRows(portal: string): void {
+    let kept = 0
+    for (const { left } of this.#portals.values()) kept += left?.rows.length ?? 0
+    if (kept <= ROWS_KEPT_MAX) return
+    this.#portals.delete(portal)
+    throw new Failure('answer_rows_kept', { values: { most: ROWS_KEPT_MAX } })
+  }
+}
+
+function* portion(
+  rows: View,
+  formats: readonly Format[],
+  notice: string | undefined,
+  left: NonNullable<Portal['left']>,
+): Generator<Buffer> {
+  yield* noticed(notice)
+  yield* rowsOf(rows, formats)
+  yield left.rows.length > 0 ? PORTAL_SUSPENDED : commandComplete(left.tag)
 }
 
 function keep<T>(kept: Map<string, T>, name: string, value: T): void {

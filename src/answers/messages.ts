@@ -11,12 +11,13 @@ import { noticeResponse } from '../wire/server_messages.ts'
 import { encoded, fieldsOf, formatAt } from './values.ts'
 import type { Answered, Described, View } from './view.ts'
 
-export function wholeAnswer({ view, tag, notice }: Answered): Buffer[] {
-  return [
-    ...noticed(notice),
-    ...(view === undefined ? [] : [columnsOf(view), ...rowsOf(view)]),
-    commandComplete(tag),
-  ]
+export function* wholeAnswer({ view, tag, notice }: Answered): Generator<Buffer> {
+  yield* noticed(notice)
+  if (view !== undefined) {
+    yield columnsOf(view)
+    yield* rowsOf(view)
+  }
+  yield commandComplete(tag)
 }
 
 export function noticed(message: string | undefined): Buffer[] {
@@ -31,8 +32,11 @@ export function columnsOf(
   return columns === undefined ? NO_DATA : rowDescription(fieldsOf(columns, formats))
 }
 
-export function rowsOf({ columns, rows }: View, formats: readonly Format[] = []): Buffer[] {
-  return rows.map((row) =>
-    dataRow(columns.map(({ type }, at) => encoded(row[at], type, formatAt(formats, at)))),
-  )
+/** One after the other: nobody has all of them in memory as bytes. */
+export function* rowsOf(
+  { columns, rows }: View,
+  formats: readonly Format[] = [],
+): Generator<Buffer> {
+  for (const row of rows)
+    yield dataRow(columns.map(({ type }, at) => encoded(row[at], type, formatAt(formats, at))))
 }

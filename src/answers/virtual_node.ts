@@ -1,8 +1,9 @@
 /**
  * A node that is not there: something behind the same interface as a node's session whose statements the gate
  * answers itself. To the session's other parts (relay, expiry, revocation, drain) it is one like any.
- * Rule: one statement after the other, each of a bounded length.
+ * Rule: one statement after the other, each of a bounded length; who doesn't read his answers is asked no more.
  */
+import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { duplexPair } from 'node:stream'
 import { asFailure, Failure } from '../failure.ts'
@@ -27,9 +28,13 @@ export function openVirtualSession(
   parameters: Iterable<readonly [name: string, value: string]>,
 ): VirtualSession {
   const [near, far] = duplexPair()
+  const gone = new AbortController()
   // Whatever becomes of the session's end, this one ends with it.
-  near.on('close', () => far.destroy())
-  void converse(new Leg(far as Socket, 'client'), answering)
+  near.on('close', () => {
+    far.destroy()
+    gone.abort()
+  })
+  void converse(new Leg(far as Socket, 'client'), answering, gone.signal)
   return {
     leg: new Leg(near as Socket, 'node'),
     opening: {
@@ -40,7 +45,7 @@ export function openVirtualSession(
 }
 
 /** To the end of the client's. */
-async function converse(client: Leg, answering: Answering): Promise<void> {
+async function converse(client: Leg, answering: Answering, gone: AbortSignal): Promise<void> {
   const conversation = openConversation(answering)
   try {
     for (;;) {
@@ -48,13 +53,33 @@ async function converse(client: Leg, answering: Answering): Promise<void> {
       const said = decodeStatementMessage(frame)
       if (said === undefined) throw unknown(frame.type)
       if (said.kind === 'terminate') break
-      const answer = await conversation.hear(said)
-      if (answer.length > 0) client.send(Buffer.concat(answer))
+      await tell(client, conversation.hear(said), gone)
     }
     client.close()
   } catch (thrown) {
     client.close(thrown instanceof LegEnded ? undefined : lastWords(thrown))
   }
+}
+
+/** Of an answer, at once. */
+const PORTION_BYTES = 64 * 1024
+
+/** As fast as the client reads. */
+async function tell(client: Leg, answer: AsyncIterable<Buffer>, gone: AbortSignal): Promise<void> {
+  let waiting: Buffer[] = []
+  let bytes = 0
+  const send = async () => {
+    if (bytes > 0) client.send(Buffer.concat(waiting))
+    waiting = []
+    bytes = 0
+    if (client.socket.writableNeedDrain) await once(client.socket, 'drain', { signal: gone })
+  }
+  for await (const message of answer) {
+    waiting.push(message)
+    bytes += message.length
+    if (bytes >= PORTION_BYTES) await send()
+  }
+  await send()
 }
 
 function unknown(type: number): Failure {

@@ -8,9 +8,10 @@ import { resolve } from 'node:path'
 import { Failure } from '../failure.ts'
 import { readHeads } from '../state/heads.ts'
 import { openStateSession, toFailure } from '../state/session.ts'
+import { headIn } from '../telemetry/anchor.ts'
 import type { KnownHead } from '../telemetry/heads_to_find.ts'
 import { linesOf } from '../telemetry/lines.ts'
-import { keyIn, readObject, sealKey } from '../telemetry/seal.ts'
+import { keyIn, sealKey } from '../telemetry/seal.ts'
 import { type Verified, Verifier } from '../telemetry/verify.ts'
 import { shown } from '../telemetry/verify_book.ts'
 import { keptBy } from './in_state.ts'
@@ -42,7 +43,12 @@ export async function auditVerify(
 ): Promise<void> {
   const keys = new Map(keyFile.map((file) => keyOf(file, world)))
   const heads: KnownHead[] = []
-  for (const each of head) heads.push(...(await headsIn(each, world)))
+  const skipped: string[] = []
+  for (const each of head) {
+    const given = await headsIn(each, world)
+    heads.push(...given.heads)
+    if (given.others > 0) skipped.push(`no head is in ${count(given.others, 'line')} of ${each}`)
+  }
   const verifier = new Verifier(keys, heads)
   for (const file of files) {
     let number = 0
@@ -50,6 +56,7 @@ export async function auditVerify(
       verifier.line(line, { file: file === '-' ? 'standard input' : file, line: ++number })
   }
   const verified = verifier.end()
+  verified.notes.push(...skipped.map((says) => ({ place: undefined, says })))
   world.stdout.write(json ? toJson(verified) : toText(verified))
   const many = verified.findings.length + verified.more
   if (many === 0) return
@@ -85,21 +92,21 @@ function readFile(file: string, world: World): string {
   }
 }
 
-async function headsIn(given: string, world: World): Promise<KnownHead[]> {
+/** @returns `others` - how many lines are none: torn ones, and what doesn't belong there */
+async function headsIn(given: string, world: World) {
   const [, chain, seq, mac] = HEAD.exec(given) ?? []
-  if (chain !== undefined && mac !== undefined) return [{ chain, seq: Number(seq), mac }]
+  if (chain !== undefined && mac !== undefined)
+    return { heads: [{ chain, seq: Number(seq), mac }], others: 0 }
   // Of years, and only the last one of a chain counts.
   const heads = new Map<string, KnownHead>()
+  let others = 0
   for await (const { bytes } of reading(given, world)) {
-    const { Chain, Seq, Mac, At } = readObject(bytes.toString()) ?? {}
-    // The last one may be torn: then the one before it counts.
-    if (typeof Chain !== 'string' || typeof Seq !== 'number' || typeof Mac !== 'string') continue
-    const at = typeof At === 'string' ? At : undefined
-    if ((heads.get(Chain)?.seq ?? -1) < Seq)
-      heads.set(Chain, { chain: Chain, seq: Seq, mac: Mac, at })
+    const head = headIn(bytes.toString())
+    if (head === undefined) others += bytes.length === 0 ? 0 : 1
+    else if ((heads.get(head.chain)?.seq ?? -1) < head.seq) heads.set(head.chain, head)
   }
   if (heads.size === 0) throw unreadable(given, 'it holds no head, and is none (chain:seq:mac)')
-  return [...heads.values()]
+  return { heads: [...heads.values()], others }
 }
 
 async function* reading(file: string, world: World) {

@@ -1,8 +1,8 @@
 /** DOOR. The command line: which commands there are, and what their help says. One file a command. */
-import { isIP } from 'node:net'
-import { Command, CommanderError, InvalidArgumentError } from 'commander'
+import { Command, CommanderError } from 'commander'
 import { FAILURES } from '../failure.ts'
 import { type AccessOptions, listAccess, putIntoList, takeFromList } from './access.ts'
+import { days, gateAddress, moment, name, port, seconds, time } from './arguments.ts'
 import { auditHeads, auditVerify, type HeadsOptions, type VerifyOptions } from './audit.ts'
 import { type CaOptions, caInit, caRotate, caShow } from './ca.ts'
 import { type CheckOptions, check } from './check.ts'
@@ -12,6 +12,7 @@ import { type ExplainOptions, explain } from './explain.ts'
 import { type ReplayOptions, replay } from './replay.ts'
 import { liftOne, listAll, REVOCABLE, type RevokeOptions, revokeOne } from './revoke.ts'
 import { serve } from './serve.ts'
+import { listSet, resetOne, type SettingsOptions } from './settings.ts'
 import { complain, type World } from './terminal.ts'
 import { token } from './token.ts'
 
@@ -58,6 +59,7 @@ function commands(world: World): Command {
   addCluster(program, world)
   addRevoke(program, world)
   addAccess(program, world)
+  addSettings(program, world)
   addAudit(program, world)
   addReplay(program, world)
   program
@@ -336,58 +338,28 @@ Examples:
   $ postern access list --config postern.yaml
   $ postern access remove deny 203.0.113.0/24 --config postern.yaml`
 
+function addSettings(program: Command, world: World): void {
+  const settings = program
+    .command('settings')
+    .description('what the console has set for all gates, for when nobody gets to the console')
+    .addHelpText('after', SETTINGS_EXAMPLES)
+  const configured = (command: Command) =>
+    command.requiredOption('--config <file>', 'the configuration file of the gates')
+  configured(settings.command('list').description('all that is set, and by whom')).action(
+    (options: SettingsOptions) => listSet(options, world),
+  )
+  configured(
+    settings.command('reset <name>').description('as the file says, or as it is by default'),
+  ).action((named: string, options: SettingsOptions) => resetOne(named, options, world))
+}
+
+const SETTINGS_EXAMPLES = `
+Examples:
+  $ postern settings list --config postern.yaml
+  $ postern settings reset limits.connections --config postern.yaml`
+
 /** What commander hands on: the arguments, the options, and the command. */
 function split(given: unknown[]): [RevokeOptions, string[]] {
   const names = given.filter((each) => typeof each === 'string')
   return [given[names.length] as RevokeOptions, names]
-}
-
-function moment(world: World): (text: string) => number {
-  return (text) => (text === 'now' ? world.now() : time(text))
-}
-
-/** An IP address, one with a mask, or a host's name: what pg_hba.conf takes. */
-function gateAddress(text: string): string {
-  const [host = '', mask, more] = text.split('/')
-  const version = isIP(host)
-  const masked =
-    mask === undefined || (/^\d{1,3}$/.test(mask) && Number(mask) <= (version === 4 ? 32 : 128))
-  if (version !== 0 && masked && more === undefined) return text
-  if (/^\.?[A-Za-z0-9][A-Za-z0-9.-]*$/.test(text) && !/^[\d.]+$/.test(text)) return text
-  throw new InvalidArgumentError('write an IP address, one with a mask like 10.0.0.0/24, or a name')
-}
-
-/** A line break would make two lines of one, and a NUL ends a string. */
-function name(text: string): string {
-  if (/^[^\p{Cc}]+$/u.test(text)) return text
-  throw new InvalidArgumentError('write a name')
-}
-
-/** @returns milliseconds since the epoch; a time of day without an offset is UTC, as all that we print. */
-function time(text: string): number {
-  if (/^\d{1,11}$/.test(text)) return Number(text) * 1000
-  const [, day, clock, offset] = ISO_8601.exec(text) ?? []
-  const ms = Date.parse(clock === undefined ? `${day}` : `${day}T${clock}${offset ?? 'Z'}`)
-  if (!Number.isNaN(ms)) return ms
-  throw new InvalidArgumentError('write a time like 2026-01-31T12:00:00Z, or seconds since 1970')
-}
-
-const ISO_8601 = /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:\.\d{1,3})?)?)(Z|[+-]\d\d:\d\d)?)?$/
-
-function port(text: string): number {
-  return bounded(text, 1, 65_535, 'a port')
-}
-
-function seconds(text: string): number {
-  return bounded(text, 1, 86_400, 'a number of seconds up to a day')
-}
-
-function days(text: string): number {
-  return bounded(text, 1, 3_650, 'a number of days up to ten years')
-}
-
-function bounded(text: string, least: number, most: number, what: string): number {
-  const value = Number(text)
-  if (/^\d+$/.test(text) && value >= least && value <= most) return value
-  throw new InvalidArgumentError(`write ${what}`)
 }

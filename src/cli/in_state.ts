@@ -43,10 +43,16 @@ export function keptBy({ state, clusters }: Config) {
   return { state, nodes: cluster.nodes }
 }
 
-/** What comes of a change; how many gates there are, and have read it, nobody knows here. */
-export function howSoon(dialect: Dialect): string {
+/**
+ * What comes of a change; how many gates there are, and have read it, nobody knows here.
+ * @param then - what they do
+ */
+export function howSoon(
+  dialect: Dialect,
+  then = ', and end the sessions of those who may not stay',
+): string {
   const soon = dialect === 'postgresql' ? 'at once' : 'within a second'
-  return `Gates that follow the state have it ${soon}, and end the sessions of those who may not stay.\n`
+  return `Gates that follow the state have it ${soon}${then}.\n`
 }
 
 /** @param seconds - since the epoch */

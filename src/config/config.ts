@@ -295,7 +295,7 @@ function toConfig(
     workers: file.workers,
     state: file.state && statePlan(file.state),
     shutdown: { graceMs: file.shutdown.grace },
-    console: consoleOf(file.console),
+    console: consoleOf(file.console, Object.keys(file.clusters)),
     ops: file.ops.listen && { listen: file.ops.listen, hosts: file.ops.hosts },
     log: file.log,
     tracing: file.tracing.otlp_endpoint ? { endpoint: file.tracing.otlp_endpoint } : undefined,

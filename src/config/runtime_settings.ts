@@ -1,64 +1,76 @@
 /**
  * Settings that can be changed while gates run, by SET CLUSTER SETTING: kept in the shared state, read by the
  * schema of the configuration file as if they stood there, and merged under it.
- * Rule: what the file says counts. What decides whom a gate trusts may be set only where the file allows it.
+ * Rule: what the file says counts. What decides whom a gate trusts may be set only where the file allows it, and
+ * nothing may be set that would keep out everybody, the admins who could take it back among them.
  */
 import { consoleKeys } from './console_settings.ts'
 import type { ConfigDocument, Settings } from './document.ts'
+import { check } from './mistakes.ts'
 import type { File } from './schema.ts'
-import { JWT, OAUTH } from './trust_settings.ts'
+import { ISSUERS, ISSUERS_ALIAS, JWT, OAUTH } from './trust_settings.ts'
+import { duration as durationText } from './values.ts'
 
 /** How a value that was said as a text stands in the file. */
 type Form = 'text' | 'number' | 'boolean' | 'duration'
 
 interface Kind {
   form: Form
-  /** It decides whom the gate trusts. */
+  /** It decides whom the gate trusts, or for how long. */
   trust?: true
+  /** The least that may be set: how many, or milliseconds. */
+  least?: number
+  /** A word that may not be set. */
+  not?: string
+  /** An older name in the file, for the same. */
+  alias?: string
 }
 
 const duration: Kind = { form: 'duration' }
 const number: Kind = { form: 'number' }
-const text: Kind = { form: 'text' }
 const trustedText: Kind = { form: 'text', trust: true }
+const trustedDuration: Kind = { form: 'duration', trust: true }
 const trustedSwitch: Kind = { form: 'boolean', trust: true }
+const atLeast = (least: number): Kind => ({ form: 'number', least })
+const aSecond: Kind = { form: 'duration', least: 1_000 }
 
 /** Of the whole file, by their paths. */
 const OF_THE_FILE: Record<string, Kind> = {
-  'limits.connections': number,
-  'limits.connections_per_address': number,
-  'limits.sessions_per_user': number,
-  'limits.handshakes_per_second': number,
-  'limits.handshake_timeout': duration,
-  'limits.authentication_timeout': duration,
-  'limits.idle_timeout': duration,
+  'limits.connections': atLeast(10),
+  'limits.connections_per_address': atLeast(10),
+  'limits.sessions_per_user': atLeast(3),
+  'limits.handshakes_per_second': atLeast(10),
+  'limits.handshake_timeout': aSecond,
+  'limits.authentication_timeout': aSecond,
+  'limits.idle_timeout': { form: 'duration', least: 60_000 },
   'shutdown.grace': duration,
-  'log.level': text,
+  // No admin takes the warnings from whom they may be about.
+  'log.level': { form: 'text', not: 'error' },
 }
 
 /** Of each cluster, behind `clusters.NAME.`. */
 const OF_A_CLUSTER: Record<string, Kind> = {
-  connect_timeout: duration,
-  'health.interval': duration,
-  'health.timeout': duration,
+  connect_timeout: aSecond,
+  'health.interval': aSecond,
+  'health.timeout': aSecond,
   'health.down_after': number,
   'health.up_after': number,
-  'session.end_at_token_expiry': text,
-  'session.grace': duration,
+  'session.end_at_token_expiry': trustedText,
+  'session.grace': trustedDuration,
   'pool.max_age': duration,
   'pool.idle_timeout': duration,
-  'pool.wait_timeout': duration,
+  'pool.wait_timeout': aSecond,
   'pool.size': number,
-  'pool.max_node_connections': number,
+  'pool.max_node_connections': atLeast(10),
   [`${JWT}.enabled`]: trustedSwitch,
   [`${JWT}.audience`]: trustedText,
-  [`${JWT}.issuers.configuration`]: trustedText,
+  [ISSUERS]: { ...trustedText, alias: ISSUERS_ALIAS },
   [`${JWT}.issuers.custom_ca`]: trustedText,
   [`${JWT}.jwks`]: trustedText,
   [`${JWT}.jwks_auto_fetch.enabled`]: trustedSwitch,
-  [`${JWT}.client.timeout`]: { form: 'duration', trust: true },
+  [`${JWT}.client.timeout`]: trustedDuration,
   [`${JWT}.claim`]: trustedText,
-  [`${JWT}.clock_tolerance`]: { form: 'duration', trust: true },
+  [`${JWT}.clock_tolerance`]: trustedDuration,
   [`${OAUTH}.enabled`]: trustedSwitch,
   [`${OAUTH}.audience`]: trustedText,
   [`${OAUTH}.claim`]: trustedText,
@@ -113,6 +125,20 @@ function runtimeSettings(clusters: readonly string[]): RuntimeSetting[] {
   return [...ofFile, ...ofClusters]
 }
 
+/** @returns why it may not be set, though the file may say it */
+export function outOfBounds(
+  said: string,
+  { form, least, not }: RuntimeSetting,
+): string | undefined {
+  if (said === not) return `${said} may be said in the configuration file alone`
+  if (least === undefined) return undefined
+  const read = check(durationText, said)
+  const amount = form === 'number' ? Number(said) : read.ok ? read.value : least
+  if (!(amount < least)) return undefined
+  const shown = form === 'number' ? least : durationShown(least)
+  return `write at least ${shown}: less may be said in the configuration file alone`
+}
+
 /** A file's document, and beneath it what was set. */
 export interface Underlaid extends ConfigDocument {
   /** Names of those that count, because the file doesn't say anything of them. */
@@ -122,15 +148,23 @@ export interface Underlaid extends ConfigDocument {
 /** @param settings - those of them that are known; another gate may be a newer one. */
 export function underlaid(document: ConfigDocument, settings: Settings): Underlaid {
   const counting = new Set<string>()
-  if (settings.size === 0 || !isSection(document.value)) return { ...document, counting }
-  const value = structuredClone(document.value)
-  const mayChangeTrust = mayChangeTrustBy(document.value)
+  let { value } = document
+  if (!isSection(value)) return { ...document, counting }
+  const mayChangeTrust = mayChangeTrustBy(value)
   for (const setting of runtimeSettings(clustersOf(value))) {
     const said = settings.get(setting.name)
     if (said === undefined || (setting.trust && !mayChangeTrust)) continue
-    if (put(value, setting.path, spelledAs(said, setting.form))) counting.add(setting.name)
+    if (outOfBounds(said, setting) !== undefined || inFile(value, setting) !== undefined) continue
+    value = withLeaf(value, setting.path, spelledAs(said, setting.form))
+    if (inFile(value, setting) !== undefined) counting.add(setting.name)
   }
   return { ...document, value, counting }
+}
+
+/** Where the file has it, by either of its names. */
+function inFile(value: unknown, { path, alias }: RuntimeSetting): string[] | undefined {
+  const paths = alias === undefined ? [path] : [path, [...path.slice(0, -1), alias]]
+  return paths.find((each) => at(value, each) !== undefined)
 }
 
 /** By what the file itself says. */
@@ -143,15 +177,19 @@ function mayChangeTrustBy(value: Record<string, unknown>): boolean {
 
 /** In the order of the tables. */
 export function settingsNow(document: Underlaid, file: File): SettingNow[] {
-  return runtimeSettings(Object.keys(file.clusters)).map(({ name, path, form, trust }) => {
-    const written = at(document.value, path)
+  return runtimeSettings(Object.keys(file.clusters)).map((setting) => {
+    const { name, path, form, trust } = setting
+    const found = inFile(document.value, setting)
     const origin =
-      written === undefined ? 'default' : document.counting.has(name) ? 'console' : 'file'
+      found === undefined ? 'default' : document.counting.has(name) ? 'console' : 'file'
     return {
       name,
-      value: written === undefined ? defaultShown(at(file, path), form) : shownWritten(written),
+      value:
+        found === undefined
+          ? defaultShown(at(file, path), form)
+          : shownWritten(at(document.value, found)),
       origin,
-      place: origin === 'file' ? document.place(document.offset(path)) : '',
+      place: found !== undefined && origin === 'file' ? document.place(document.offset(found)) : '',
       trust: trust === true,
     }
   })
@@ -179,22 +217,14 @@ function spelledAs(said: string, form: Form): unknown {
   return said
 }
 
-/** @returns whether there was a place for it: what stands there stays. */
-function put(
-  value: Record<string, unknown>,
-  [first = '', ...rest]: string[],
-  leaf: unknown,
-): boolean {
-  const there = Object.hasOwn(value, first) ? value[first] : undefined
-  if (rest.length === 0) {
-    if (there !== undefined) return false
-    value[first] = leaf
-    return true
-  }
+/** What is on the way is made anew: the file may have the same section in two places, by an anchor. */
+function withLeaf(value: unknown, [first, ...rest]: string[], leaf: unknown): unknown {
+  if (first === undefined) return leaf
   // A section of which every key is commented out is null.
-  if (there === undefined || there === null) value[first] = {}
-  const inner = value[first]
-  return isSection(inner) && put(inner, rest, leaf)
+  const section = value ?? {}
+  if (!isSection(section)) return value
+  const inner = Object.hasOwn(section, first) ? section[first] : undefined
+  return { ...section, [first]: withLeaf(inner, rest, leaf) }
 }
 
 function at(value: unknown, path: readonly string[]): unknown {

@@ -139,7 +139,7 @@ const fileKeys = z.strictObject({
 export const file = fileKeys
   .superRefine(checkFile, { when: readable(['listeners', 'clusters']) })
   .superRefine(checkShared, { when: readable(['clusters', 'state']) })
-  .superRefine(checkOwnConsole, { when: readable(['console', 'state']) })
+  .superRefine(checkOwnConsole, { when: readable(['console', 'clusters', 'state']) })
   .superRefine(checkRules, { when: readable(['clusters', 'access']) })
   .superRefine(checkAuditing, { when: readable(['audit']) })
 
@@ -239,10 +239,10 @@ function checkAuditing({ audit }: z.output<typeof fileKeys>, context: z.Refineme
 }
 
 function checkOwnConsole(
-  { state, console: own }: z.output<typeof fileKeys>,
+  { state, clusters, console: own }: z.output<typeof fileKeys>,
   context: z.RefinementCtx,
 ) {
-  checkConsole(own, state, complainer(context))
+  checkConsole(own, Object.keys(clusters), state, complainer(context))
 }
 
 function checkRules({ access, clusters }: z.output<typeof fileKeys>, context: z.RefinementCtx) {

@@ -1,20 +1,23 @@
 /**
  * ROOM, read first. The gate's own console: what an admin may ask of it and have it do, statement by statement.
  * It runs in the primary, which alone knows all workers; the worker that has the session only passes on.
- * Rule: each statement is judged anew: who is no admin any more, or signed in no more, is told nothing.
+ * Rule: each statement is judged anew: who is no admin any more, signed in no more, or here by a token that has
+ * expired, is told nothing.
  */
 import type { Answered, Described } from '../answers/view.ts'
 import { literal } from '../cluster/paste.ts'
 import { wordsOf } from '../cluster/refusals.ts'
+import { isAdmin } from '../config/console_settings.ts'
 import { asFailure, Failure } from '../failure.ts'
 import type { LiveEvent } from '../telemetry/who_is_in.ts'
 import { type Changes, openChanges } from './changes.ts'
-import { type By, does } from './does.ts'
+import { type Begin, type By, does } from './does.ts'
 import { type Asker, answerDriver } from './drivers.ts'
 import { type Doing, type Parsed, parseStatement } from './grammar.ts'
 import { HELP } from './help.ts'
 import type { ConsoleParts } from './parts.ts'
-import { ROWS_MAX, SOURCES, show } from './shows.ts'
+import { nameOf } from './settings.ts'
+import { SOURCES, show } from './shows.ts'
 
 /** A statement, as a worker passes it on. */
 export interface ConsoleQuestion {
@@ -52,10 +55,16 @@ type Parts = ConsoleParts & { changes: Changes }
 export function openConsole(given: ConsoleParts): Console {
   const parts = { ...given, changes: openChanges(given) }
   return {
-    reloaded: (who) => parts.changes.note(who, { ...NOTHING_SAID, change: 'reload' }),
+    reloaded: (who) => void parts.changes.note(who, { ...NOTHING_SAID, change: 'reload' }),
     async ask(worker, question) {
-      const answer = await inTime(answerTo(worker, question, parts)).catch((thrown: unknown) =>
-        refused(spoken(thrown, question, parts)),
+      const work = (begin: Begin) => answerTo(worker, question, parts, begin)
+      const told = ({ message }: Failure) =>
+        parts.log.warn(
+          { request: question.session },
+          `the console gave up on a statement, and then: ${message}`,
+        )
+      const answer = await inTime(work, (thrown) => told(spoken(thrown, question, parts))).catch(
+        (thrown: unknown) => refused(spoken(thrown, question, parts)),
       )
       if (question.parameters !== undefined) {
         const result = answer.ok ? 'ok' : 'refused'
@@ -66,15 +75,31 @@ export function openConsole(given: ConsoleParts): Console {
   }
 }
 
-/** What comes later is heard by nobody. */
-async function inTime<T>(work: Promise<T>): Promise<T> {
-  const late = Promise.withResolvers<never>()
-  const timer = setTimeout(() => late.reject(new Failure('console_timeout')), ANSWER_MS)
+/**
+ * What has not begun by then is not done any more; what has may still be.
+ * @param later - is told why something failed of which nobody hears any more.
+ * @throws Failure `console_timeout`, `console_unsure`
+ */
+async function inTime<T>(
+  work: (begin: Begin) => Promise<T>,
+  later: (thrown: unknown) => void,
+): Promise<T> {
+  const late = new AbortController()
+  const over = Promise.withResolvers<never>()
+  let hasBegun = false
+  const timer = setTimeout(() => {
+    late.abort(new Failure(hasBegun ? 'console_unsure' : 'console_timeout'))
+    over.reject(late.signal.reason)
+  }, ANSWER_MS)
+  const working = work(() => {
+    late.signal.throwIfAborted()
+    hasBegun = true
+  })
+  working.catch((thrown) => late.signal.aborted && later(thrown))
   try {
-    return await Promise.race([work, late.promise])
+    return await Promise.race([working, over.promise])
   } finally {
     clearTimeout(timer)
-    work.catch(() => undefined)
   }
 }
 
@@ -102,6 +127,7 @@ async function answerTo(
   worker: number,
   { session, statement, parameters, inTransaction }: ConsoleQuestion,
   parts: Parts,
+  begin: Begin,
 ): Promise<ConsoleAnswer> {
   const event = adminOf(worker, session, parts)
   const asker = { user: event.User, database: event.Database, version: parts.version }
@@ -113,13 +139,11 @@ async function answerTo(
   if (said.kind === 'show') {
     if (said.view === 'CLUSTER SETTING')
       return { ok: true, answered: await showSetting(said.name, parts) }
-    const { view, left } = await show(said, parts)
-    const notice = left > 0 ? `the first ${ROWS_MAX} rows; ${left} more are not shown` : undefined
-    return { ok: true, answered: { view, tag: 'SHOW', notice } }
+    return { ok: true, answered: { ...(await show(said, parts)), tag: 'SHOW' } }
   }
   if (inTransaction)
     throw new Failure('console_in_transaction', { values: { statement: NAMES[said.kind] } })
-  const by: By = { event, statement: withValues(statement, parameters) }
+  const by: By = { event, statement: withValues(statement, parameters), begin }
   return { ok: true, answered: await does(said, by, parts) }
 }
 
@@ -134,15 +158,21 @@ export const NAMES: Record<Doing['kind'], string> = {
   reload: 'RELOAD',
 }
 
-/** @throws Failure `console_denied` */
-function adminOf(worker: number, session: string, { known, config }: Parts): LiveEvent {
-  const { console: own } = config()
+/** @throws Failure `console_denied`, `console_expired` */
+function adminOf(worker: number, session: string, { known, config, now }: Parts): LiveEvent {
+  const { console: own, clusters } = config()
   const found = known.whoIsIn.event(session)
   const isIn = found?.event.Node === CONSOLE_NODE && found.worker === worker
-  if (isIn && own?.admins.has(found.event.User)) return found.event
-  throw new Failure('console_denied', {
-    values: { database: found?.event.Database ?? own?.database ?? '' },
-  })
+  if (!isIn || own === undefined || !isAdmin(found.event.User, found.event.Cluster, own))
+    throw new Failure('console_denied', {
+      values: { database: found?.event.Database ?? own?.database ?? '' },
+    })
+  const { TokenExpiry, Cluster } = found.event
+  const { trust } = clusters.find(({ name }) => name === Cluster) ?? {}
+  const untilMs = TokenExpiry * 1000 + (trust?.clockToleranceMs ?? 0)
+  // Whatever the cluster's sessions may do: whoever leads the gate does so by a token that is good now.
+  if (TokenExpiry !== 0 && now() >= untilMs) throw new Failure('console_expired')
+  return found.event
 }
 
 function described(statement: string, parsed: Parsed | undefined, asker: Asker): Described {
@@ -172,8 +202,7 @@ function withValues(statement: string, parameters: readonly (string | undefined)
 }
 
 async function showSetting(name: string, parts: Parts): Promise<Answered> {
-  const { name: full } = parts.settings.find(name)
-  const where = [['variable', '=', full]] as const
+  const where = [['variable', '=', nameOf(name, parts)]] as const
   const said = {
     kind: 'show',
     view: 'CLUSTER SETTINGS',

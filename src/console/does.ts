@@ -1,23 +1,31 @@
 /**
  * What the console does: settings, revocations, the end of a session, nodes that get no new sessions, another
  * reading of the configuration.
- * Rule: what is about to be changed is written to the audit stream first; where that fails, nothing is done.
+ * Rule: what is about to be changed is written to the audit stream first; where that fails, or takes longer than
+ * somebody waits, nothing is done.
  */
 import type { Answered } from '../answers/view.ts'
+import type { Settings } from '../config/document.ts'
 import { Failure } from '../failure.ts'
+import type { DrainedNode } from '../peers/messages.ts'
 import type { Said } from '../state/changes.ts'
 import type { State } from '../state/state.ts'
 import type { Change } from '../telemetry/events.ts'
 import type { LiveEvent } from '../telemetry/who_is_in.ts'
 import type { Changes } from './changes.ts'
-import type { Doing, Revoke } from './grammar.ts'
+import type { Doing, Drain, Revoke } from './grammar.ts'
 import type { ConsoleParts } from './parts.ts'
+import { mayChange } from './settings.ts'
 
 /** Who has it done, and in which words. */
 export interface By {
   event: LiveEvent
   statement: string
+  begin: Begin
 }
+
+/** The effect begins now. @throws Failure `console_timeout` where nobody waits for it any more */
+export type Begin = () => void
 
 type Parts = ConsoleParts & { changes: Changes }
 
@@ -33,7 +41,7 @@ export async function does(doing: Doing, by: By, parts: Parts): Promise<Answered
       return await cancel(doing.session, by, parts)
     case 'drain':
     case 'undrain':
-      return await drain(doing.node, doing.kind === 'drain', by, parts)
+      return await drain(doing, by, parts)
     case 'reload':
       return await reload(by, parts)
   }
@@ -47,20 +55,17 @@ async function set(
 ): Promise<Answered> {
   const tag = value === undefined ? 'RESET CLUSTER SETTING' : 'SET CLUSTER SETTING'
   const state = shared(tag, parts)
-  const setting = parts.settings.find(name)
-  if (setting.origin === 'file')
-    throw new Failure('console_fixed', { values: { name: setting.name, place: setting.place } })
-  const { console: own } = parts.config()
-  if (setting.trust && own?.mayChangeTrust !== true)
-    throw new Failure('console_trust', { values: { name: setting.name } })
-  parts.settings.try(setting.name, value)
+  const full = mayChange(name, value, parts)
+  parts.settings.try(full, value)
   const change = {
     EventType: 'set_cluster_setting',
-    SettingName: setting.name,
+    SettingName: full,
     Value: value ?? '',
   } as const
   await audit(change, by, parts)
-  await state.set(setting.name, value, who(by), said(change, by))
+  // Another gate may have set another one meanwhile.
+  const mayBe = (now: Settings) => parts.settings.try(full, value, now)
+  await state.set(full, value, who(by), said(change, by), mayBe)
   return { tag }
 }
 
@@ -68,7 +73,7 @@ async function revoke(doing: Revoke, by: By, parts: Parts): Promise<Answered> {
   const state = shared('REVOKE', parts)
   const { what, issuer, value, before, why } = doing
   const named = what === 'issuer' ? issuer : value
-  if (named === '' || (what === 'subject' && issuer === ''))
+  if (named === '')
     throw new Failure('console_value', {
       values: { problem: `REVOKE ${what.toUpperCase()} takes no empty name` },
     })
@@ -98,21 +103,40 @@ async function cancel(session: string, by: By, parts: Parts): Promise<Answered> 
   } as const
   await audit(change, by, parts)
   parts.endSession(found.worker, session, `canceled by ${who(by)}`)
-  parts.changes.note(who(by), said(change, by))
+  await parts.changes.note(who(by), said(change, by))
   return { tag: 'CANCEL SESSION' }
 }
 
-async function drain(node: string, drained: boolean, by: By, parts: Parts): Promise<Answered> {
-  const { known, changes } = parts
-  const isNode = known.nodesSeen.nodes().some((each) => each.node === node)
-  // One that is gone may still be taken off the list.
-  if (!isNode && !(!drained && parts.drained.has(node)))
-    throw new Failure('console_not_found', { values: { what: 'node', name: node } })
-  const change = { EventType: 'drain_node', NodeName: node, Drained: drained } as const
+async function drain(doing: Drain, by: By, parts: Parts): Promise<Answered> {
+  const drained = doing.kind === 'drain'
+  const found = nodeOf(doing, parts)
+  const change = {
+    EventType: 'drain_node',
+    NodeCluster: found.cluster,
+    NodeName: found.node,
+    Drained: drained,
+  } as const
   await audit(change, by, parts)
-  parts.drained.put(node, drained)
-  changes.note(who(by), said(change, by))
+  parts.drained.put(found, drained)
+  await parts.changes.note(who(by), said(change, by))
   return { tag: drained ? 'DRAIN NODE' : 'UNDRAIN NODE' }
+}
+
+/** @throws Failure `console_not_found`, `console_value` where several clusters have one of the name */
+function nodeOf({ kind, node, cluster }: Drain, { known, drained }: Parts): DrainedNode {
+  const seen: readonly DrainedNode[] = known.nodesSeen.nodes()
+  // One that is gone may still be taken off the list.
+  const there = kind === 'drain' ? seen : [...seen, ...drained.list()]
+  const named = there.filter(
+    (each) => each.node === node && [each.cluster, undefined].includes(cluster),
+  )
+  const [own, ...others] = new Set(named.map((each) => each.cluster))
+  if (own === undefined)
+    throw new Failure('console_not_found', { values: { what: 'node', name: node } })
+  if (others.length === 0) return { cluster: own, node }
+  const clusters = [own, ...others].join(', ')
+  const problem = `several clusters have a node ${node}: add CLUSTER and the name of one of them (${clusters})`
+  throw new Failure('console_value', { values: { problem } })
 }
 
 async function reload(by: By, parts: Parts): Promise<Answered> {
@@ -123,7 +147,7 @@ async function reload(by: By, parts: Parts): Promise<Answered> {
     throw new Failure('console_value', {
       values: { problem: `the configuration in use is kept: ${problem}` },
     })
-  parts.changes.note(who(by), said(change, by))
+  await parts.changes.note(who(by), said(change, by))
   return { tag: 'RELOAD' }
 }
 
@@ -133,9 +157,11 @@ function shared(statement: string, { state }: Parts): State {
   return state
 }
 
-async function audit(change: Change, { event, statement }: By, parts: Parts): Promise<void> {
+/** Behind it the effect begins. @throws Failure `console_timeout`, and what keeps the line from being written */
+async function audit(change: Change, { event, statement, begin }: By, parts: Parts): Promise<void> {
   const { EventType: _, Node, NodeSession, AccessRule, Duration, Durations, ...whose } = event
   await parts.audit({ ...whose, ...change, Statement: statement })
+  begin()
 }
 
 /** As whom, with which token. */

@@ -46,13 +46,20 @@ export interface Revoke {
   why: string
 }
 
+export interface Drain {
+  kind: 'drain' | 'undrain'
+  node: string
+  /** Where it is in one alone, it need not be said. */
+  cluster: string | undefined
+}
+
 /** What changes something. */
 export type Doing =
   | { kind: 'set'; name: string; value: string }
   | { kind: 'reset'; name: string }
   | Revoke
   | { kind: 'cancel'; session: string }
-  | { kind: 'drain' | 'undrain'; node: string }
+  | Drain
   | { kind: 'reload' }
 
 export type Statement = Show | Doing | { kind: 'help' }
@@ -101,16 +108,16 @@ const PARSERS: Record<(typeof FIRST)[number], (words: Words) => Statement | unde
     words.must('SESSION')
     return { kind: 'cancel', session: words.text() }
   },
-  DRAIN(words) {
-    words.must('NODE')
-    return { kind: 'drain', node: words.text() }
-  },
-  UNDRAIN(words) {
-    words.must('NODE')
-    return { kind: 'undrain', node: words.text() }
-  },
+  DRAIN: (words) => drain('drain', words),
+  UNDRAIN: (words) => drain('undrain', words),
   RELOAD: () => ({ kind: 'reload' }),
   HELP: () => ({ kind: 'help' }),
+}
+
+function drain(kind: Drain['kind'], words: Words): Drain {
+  words.must('NODE')
+  const node = words.text()
+  return { kind, node, cluster: words.may('CLUSTER') ? words.text() : undefined }
 }
 
 /** Other names are of a server's settings, which drivers ask for. */
@@ -127,43 +134,47 @@ function show(words: Words): Show | { kind: 'help' } | undefined {
       const operator = words.oneMark(OPERATORS)
       where.push([column, operator, words.value()])
     } while (words.may('AND'))
-  const limit = words.may('LIMIT') ? count(words.value()) : undefined
+  const limit = words.may('LIMIT') ? words.valueAs(count) : undefined
   return { kind: 'show', view, name, where, limit }
 }
 
 function count(text: string): number {
-  // A parameter that is not given yet.
-  if (text === '' || /^\d{1,9}$/.test(text)) return Number(text)
+  if (/^\d{1,9}$/.test(text)) return Number(text)
   throw value(`LIMIT takes a number of rows, not ${JSON.stringify(text.slice(0, 40))}`)
 }
 
 function revoke(words: Words): Revoke {
   const kind = words.oneOf(['TOKEN', 'DIGEST', 'SESSION', 'SUBJECT', 'ISSUER'])
-  const first = words.text()
   const what = kind.toLowerCase() as Revoke['what']
+  const first = (what === 'digest' ? words.textAs(digest) : words.text()) ?? ''
   const said = { kind: 'revoke', what, issuer: '', value: first, why: '' } as const
   const found: Revoke = { ...said, before: undefined }
-  if (what === 'digest') found.value = digest(first)
   if (what === 'issuer') Object.assign(found, { issuer: first, value: '' })
   if (what === 'subject') words.must('ISSUER')
   // Whose token: its id may be somebody else's token's as well.
-  if (what === 'subject' || (what === 'token' && words.may('ISSUER'))) found.issuer = words.text()
+  if (what === 'subject' || (what === 'token' && words.may('ISSUER')))
+    found.issuer = words.textAs(issuer) ?? ''
   const byAge = what === 'issuer' || what === 'subject'
-  if (byAge && words.may('BEFORE')) found.before = moment(words.text())
+  if (byAge && words.may('BEFORE')) found.before = words.textAs(moment)
   if (words.may('REASON')) found.why = words.text()
   return found
 }
 
 function digest(text: string): string {
-  if (text === '' || /^[0-9a-f]{64}$/i.test(text)) return text.toLowerCase()
+  if (/^[0-9a-f]{64}$/i.test(text)) return text.toLowerCase()
   throw value('a digest is 64 hexadecimal digits: token_digest of SHOW SESSIONS')
+}
+
+/** Without one it would be everybody's. */
+function issuer(text: string): string {
+  if (text !== '') return text
+  throw value('ISSUER takes no empty name')
 }
 
 /** With an offset or a Z: a time without one is another moment elsewhere. */
 const MOMENT = /^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d(?::?\d\d)?)$/
 
-function moment(text: string): number | undefined {
-  if (text === '') return undefined
+function moment(text: string): number {
   const iso = text.replace(' ', 'T').replace(/([+-]\d\d)$/, '$1:00')
   const ms = MOMENT.test(text) ? Date.parse(iso) : Number.NaN
   if (!Number.isNaN(ms)) return ms / 1000

@@ -28,8 +28,8 @@ const STATEMENTS: readonly [statement: string, what: string][] = [
   ["REVOKE SUBJECT '…' ISSUER '…' [BEFORE 'time'] [REASON '…']", "somebody's tokens"],
   ["REVOKE ISSUER '…' [BEFORE 'time'] [REASON '…']", "all of an issuer's tokens"],
   ["CANCEL SESSION 'id'", 'ends a session of this gate'],
-  ["DRAIN NODE 'name'", 'this gate gives it no new sessions'],
-  ["UNDRAIN NODE 'name'", 'it does again'],
+  ["DRAIN NODE 'name' [CLUSTER '…']", 'this gate gives it no new sessions'],
+  ["UNDRAIN NODE 'name' [CLUSTER '…']", 'it does again'],
   ['RELOAD', 'this gate reads its configuration again'],
   ['SHOW HELP', 'this; or HELP, which psql takes for itself'],
 ]

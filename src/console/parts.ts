@@ -2,8 +2,9 @@
  * What the console sees of its gate, and what it can do to it. The primary hands it in.
  */
 import type { Config } from '../config/config.ts'
+import type { Settings } from '../config/document.ts'
 import type { SettingNow } from '../config/runtime_settings.ts'
-import type { Metric } from '../peers/messages.ts'
+import type { DrainedNode, Metric } from '../peers/messages.ts'
 import type { Waiting } from '../policy/throttle.ts'
 import type { State } from '../state/state.ts'
 import type { AuditEvent } from '../telemetry/events.ts'
@@ -45,14 +46,16 @@ export interface LiveSettings {
   problem(): string | undefined
   /**
    * How the configuration would be with another one.
-   * @param value - undefined: without it
-   * @throws Failure `config_invalid`
+   * @param value - undefined: without it, which is taken as well where it makes nothing worse
+   * @param settings - those that there are, unless they are what was last heard of
+   * @throws Failure `console_value`
    */
-  try(name: string, value: string | undefined): void
+  try(name: string, value: string | undefined, settings?: Settings): void
 }
 
 /** Nodes that get no new sessions, by what the console was told; until this gate is started again. */
 export interface DrainedNodes {
-  has(node: string): boolean
-  put(node: string, drained: boolean): void
+  has(node: DrainedNode): boolean
+  list(): readonly DrainedNode[]
+  put(node: DrainedNode, drained: boolean): void
 }

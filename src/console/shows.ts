@@ -4,10 +4,8 @@
  */
 
 import type { CertificateEnd } from '../config/certificates.ts'
-import type { SettingNow } from '../config/runtime_settings.ts'
 import type { Revocation } from '../policy/revocation.ts'
 import type { Waiting } from '../policy/throttle.ts'
-import type { KeptSetting } from '../state/snapshot.ts'
 import type { Sample } from '../telemetry/metrics.ts'
 import type { Refusal } from '../telemetry/refusals_kept.ts'
 import type { IssuerKeys, NodeStatus } from '../telemetry/status.ts'
@@ -17,6 +15,7 @@ import type { Changed, Changes } from './changes.ts'
 import { conditionOf } from './conditions.ts'
 import type { Show, ViewName } from './grammar.ts'
 import type { ConsoleParts } from './parts.ts'
+import { type SettingLine, settingLines } from './settings.ts'
 import { type Column, columnsOf, type Shown, type View, viewOf } from './views.ts'
 
 /** Of one answer; the rest is counted. */
@@ -26,7 +25,7 @@ type Parts = ConsoleParts & { changes: Changes }
 
 interface Source {
   columns: Column[]
-  read(parts: Parts): Promise<View>
+  read(parts: Parts): Promise<View & { notice?: string | undefined }>
 }
 
 function source<T>(
@@ -108,13 +107,6 @@ const STATS: readonly Shown<Sample>[] = [
   ['value', 'float8', ({ value }) => value],
 ]
 
-interface SettingLine extends SettingNow {
-  /** May be set here, as the file is. */
-  changeable: boolean
-  kept: KeptSetting | undefined
-  problem: string | undefined
-}
-
 const SETTINGS: readonly Shown<SettingLine>[] = [
   ['variable', 'text', ({ name }) => name],
   ['value', 'text', ({ value }) => value],
@@ -188,7 +180,7 @@ const VERSION: readonly Shown<Parts>[] = [
 export const SOURCES: Record<ViewName, Source> = {
   SESSIONS: source(SESSIONS, ({ known }) => known.whoIsIn.sessions()),
   NODES: source(NODES, ({ status, drained }) =>
-    status().nodes.map((each) => ({ ...each, drained: drained.has(each.node) })),
+    status().nodes.map((each) => ({ ...each, drained: drained.has(each) })),
   ),
   ISSUERS: source(ISSUERS, ({ status }) => status().issuers),
   KEYS: source(KEYS, ({ status }) =>
@@ -204,7 +196,14 @@ export const SOURCES: Record<ViewName, Source> = {
   THROTTLED: source(THROTTLED, ({ waiting }) => waiting()),
   REFUSALS: source(REFUSALS, ({ known, now }) => known.refusals.list(now())),
   REVOCATIONS: source(REVOCATIONS, ({ state }) => state?.snapshot().revocations ?? []),
-  CHANGES: source(CHANGES, ({ changes }) => changes.list(ROWS_MAX)),
+  CHANGES: {
+    columns: columnsOf(CHANGES),
+    async read({ changes: kept }) {
+      const { changes, missing } = await kept.list(ROWS_MAX)
+      const notice = missing && `these are of this gate alone; the others can't be had: ${missing}`
+      return { ...viewOf(CHANGES, changes), notice }
+    },
+  },
   VERSION: source(VERSION, (parts) => [parts]),
 }
 
@@ -217,34 +216,6 @@ function finite(ms: number | undefined): number | undefined {
   return ms === undefined || !Number.isFinite(ms) ? undefined : Math.round(ms)
 }
 
-function settingLines({ config, state, settings }: Parts): SettingLine[] {
-  const { settings: now, console: own } = config()
-  const kept = new Map(state?.snapshot().settings.map((each) => [each.name, each]))
-  return now.map((each) => ({
-    ...each,
-    changeable:
-      state !== undefined &&
-      each.origin !== 'file' &&
-      (!each.trust || own?.mayChangeTrust === true),
-    kept: kept.get(each.name),
-    problem: problemOf(each, kept.get(each.name), settings.problem()),
-  }))
-}
-
-/** Why what was set is not what counts. */
-function problemOf(
-  { origin, value, trust }: SettingNow,
-  kept: KeptSetting | undefined,
-  problem: string | undefined,
-): string | undefined {
-  if (kept === undefined) return undefined
-  if (origin === 'file') return 'set, but the file says otherwise'
-  if (origin === 'default' && trust && problem === undefined)
-    return 'set, but the file does not allow it: console.may_change_trust'
-  if (origin === 'console' && (problem === undefined || value === kept.value)) return undefined
-  return problem ?? 'set, and not yet in use'
-}
-
 /**
  * What one SHOW shows.
  * @throws Failure `console_not_found` for a column that the view doesn't have, `console_value`
@@ -252,12 +223,13 @@ function problemOf(
 export async function show(
   { view: name, where, limit = ROWS_MAX }: Show,
   parts: Parts,
-): Promise<{ view: View; left: number }> {
+): Promise<{ view: View; notice: string | undefined }> {
   const { columns, read } = SOURCES[name]
   const conditions = where.map((each) => conditionOf(each, columns, parts.now()))
-  const { rows } = await read(parts)
+  const { rows, notice } = await read(parts)
   const fitting = rows.filter((row) => conditions.every((fits) => fits(row)))
   const shown = fitting.slice(0, Math.min(limit, ROWS_MAX))
   const left = limit < ROWS_MAX ? 0 : fitting.length - shown.length
-  return { view: { columns, rows: shown }, left }
+  const cut = left > 0 ? `the first ${ROWS_MAX} rows; ${left} more are not shown` : undefined
+  return { view: { columns, rows: shown }, notice: cut ?? notice }
 }

@@ -27,10 +27,13 @@ export interface Words {
   oneMark<M extends string>(marks: readonly M[]): M
   /** A text in quotes, or a parameter. @throws Failure `answer_syntax`, `console_value` */
   text(): string
+  /** One that has to be more than any text; a parameter that is not given yet is undefined, and not read. */
+  textAs<T>(read: (text: string) => T): T | undefined
   /** A name, or a text in either kind of quotes. @throws Failure `answer_syntax` */
   name(): string
   /** A value: text, number, word or parameter. @throws Failure `answer_syntax` */
   value(): string
+  valueAs<T>(read: (text: string) => T): T | undefined
   /** @throws Failure `answer_syntax` where something is left */
   end(): void
   /** How many parameters there were: the highest of their numbers. */
@@ -40,13 +43,14 @@ export interface Words {
 const WORD =
   /\s*(?:(?<name>[A-Za-z_][\w.$]*(?:-[\w.$]+)*)|(?<text>'(?:[^']|'')*')|(?<quoted>"(?:[^"]|"")*")|(?<number>[+-]?\d[\w.]*)|\$(?<parameter>\d{1,4})|(?<mark>[^\s]))/gy
 
-export function readWords(statement: string, given: Parameters): Words {
+const TEXTS = ['text', 'parameter'] as const
+const VALUES = [...TEXTS, 'number', 'name'] as const
+
+export function readWords(statement: string, parameters: Parameters): Words {
   const words = [...statement.matchAll(WORD)].map(({ groups = {} }) => wordOf(groups))
   let at = 0
   let highest = 0
   const unexpected = () => syntax(words[at])
-  const isKeyword = (word: Word | undefined, keyword: string) =>
-    word?.kind === 'name' && word.text.toUpperCase() === keyword
   const may = (...keywords: string[]) => {
     const are = keywords.every((keyword, each) => isKeyword(words[at + each], keyword))
     if (are) at += keywords.length
@@ -67,16 +71,17 @@ export function readWords(statement: string, given: Parameters): Words {
     if (next) at += mark.length
     return next
   }
-  const take = (...kinds: Word['kind'][]): string => {
+  /** @returns undefined for a parameter that is not given yet */
+  const take = (...kinds: Word['kind'][]): string | undefined => {
     const word = words[at]
     if (word === undefined || !kinds.includes(word.kind)) throw unexpected()
     at++
     if (word.kind !== 'parameter') return word.text
     highest = Math.max(highest, word.number)
-    return parameter(word.number, given)
+    return parameter(word.number, parameters)
   }
   /** Drivers that put values into the text write them in parentheses, and with their type. */
-  const typed = (...kinds: Word['kind'][]): string => {
+  const typed = (...kinds: Word['kind'][]): string | undefined => {
     const inParentheses = mayMark('(')
     const text = take(...kinds)
     if (mayMark(':') && mayMark(':')) take('name')
@@ -99,9 +104,11 @@ export function readWords(statement: string, given: Parameters): Words {
       if (found === undefined) throw unexpected()
       return found
     },
-    text: () => typed('text', 'parameter'),
-    name: () => take('name', 'text', 'parameter'),
-    value: () => typed('text', 'parameter', 'number', 'name'),
+    text: () => typed(...TEXTS) ?? '',
+    textAs: (read) => given(typed(...TEXTS), read),
+    name: () => take('name', 'text', 'parameter') ?? '',
+    value: () => typed(...VALUES) ?? '',
+    valueAs: (read) => given(typed(...VALUES), read),
     end() {
       if (at < words.length) throw unexpected()
     },
@@ -120,9 +127,17 @@ function wordOf(groups: Record<string, string | undefined>): Word {
   return { kind: 'mark', text: mark }
 }
 
-function parameter(number: number, given: Parameters): string {
-  if (given === 'described') return ''
-  const value = given[number - 1]
+function isKeyword(word: Word | undefined, keyword: string): boolean {
+  return word?.kind === 'name' && word.text.toUpperCase() === keyword
+}
+
+function given<T>(text: string | undefined, read: (text: string) => T): T | undefined {
+  return text === undefined ? undefined : read(text)
+}
+
+function parameter(number: number, parameters: Parameters): string | undefined {
+  if (parameters === 'described') return undefined
+  const value = parameters[number - 1]
   if (value !== undefined) return value
   throw new Failure('console_value', { values: { problem: `parameter $${number} is NULL` } })
 }

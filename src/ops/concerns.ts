@@ -7,13 +7,14 @@ import type { IssuerKeys, NodeStatus, Status } from '../telemetry/status.ts'
 import { counted, day, fromNow, span } from './words.ts'
 
 export interface Concern {
-  /** `bad`: somebody is kept out, or will be within a week. */
+  /** `bad`: somebody is kept out, or will be within a week; or what is done leaves no proof. */
   level: 'bad' | 'warn'
   says: string
   /** The id of a section of the page. */
   section: string
 }
 
+const MINUTE_MS = 60_000
 const DAY_MS = 86_400_000
 const ENDS_SOON_MS = 30 * DAY_MS
 const ENDS_VERY_SOON_MS = 7 * DAY_MS
@@ -23,6 +24,7 @@ const LATELY_MINUTES = 15
 export function concerns(status: Status): Concern[] {
   const all = [
     ...ofGate(status),
+    ...ofEvidence(status),
     ...ofShared(status),
     ...ofNodes(status.nodes),
     ...status.issuers.flatMap((issuer) => ofIssuer(issuer, status.atMs)),
@@ -43,6 +45,25 @@ function ofGate({ notReady, workers: { open, wanted } }: Status): Concern[] {
   // More than wanted: some that were replaced still have sessions.
   if (open >= wanted) return []
   return [{ level: 'warn', section, says: `${open} of ${counted(wanted, 'worker')} are open.` }]
+}
+
+function ofEvidence({ evidence: { unwrittenMs, unkept }, atMs }: Status): Concern[] {
+  const section = 'gate'
+  const bad = (says: string): Concern => ({ level: 'bad', section, says })
+  const wasUnwritten =
+    unwrittenMs !== undefined && atMs - unwrittenMs < LATELY_MINUTES * MINUTE_MS
+      ? [
+          bad(
+            `The audit stream could not be written (last: ${fromNow(unwrittenMs, atMs)}): nobody is let in without it.`,
+          ),
+        ]
+      : []
+  return [
+    ...wasUnwritten,
+    ...unkept.map(({ place, sinceMs }) =>
+      bad(`The audit stream's head can't be kept in ${place} for ${span(atMs - sinceMs)}.`),
+    ),
+  ]
 }
 
 function ofShared({ shared }: Status): Concern[] {

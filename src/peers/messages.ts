@@ -49,7 +49,7 @@ export type ToWorker =
   /** How many connections the other workers have. */
   | { kind: 'elsewhere'; connections: number }
   /** Nodes that get no new sessions from now on; all of them. */
-  | { kind: 'drained_nodes'; nodes: readonly string[] }
+  | { kind: 'drained_nodes'; nodes: readonly DrainedNode[] }
   /** One of its sessions is to end, if it still is. */
   | { kind: 'end_session'; id: string; why: string }
   /** Does it still work? Whatever it says is an answer. */
@@ -59,6 +59,12 @@ export type ToWorker =
   | { kind: 'drain' }
   | { kind: 'close' }
   | { kind: 'answer'; id: number; answer: Answer }
+
+/** Its name may be another cluster's node's as well. */
+export interface DrainedNode {
+  cluster: string
+  node: string
+}
 
 /** What is waited for. */
 export type Question =
@@ -118,8 +124,10 @@ export type Metric =
   | { name: 'cancel'; result: 'sent' | 'own' | 'unknown' | 'passed_on' | 'dropped' | 'failed' }
   | { name: 'peer_told'; result: 'ok' | 'failed' }
   | { name: 'console_statement'; kind: string; result: 'ok' | 'refused' }
-  | { name: 'audit_failed' }
-  | { name: 'audit_head'; place: string; result: 'kept' | 'failed' }
+  /** Of one line, or of several. */
+  | { name: 'audit_failed'; lines?: number }
+  /** Of one; 0: there is such a place. */
+  | { name: 'audit_head'; place: string; result: 'kept' | 'failed'; heads?: 0 }
   | { name: 'traces'; result: 'sent' | 'dropped'; logins: number }
 
 /** A login that is over, for who follows it: whom it waited for, and when. */

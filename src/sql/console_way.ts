@@ -1,12 +1,12 @@
 /**
  * The way to the gate's own console: a client names its database, gives its token like anyone, and is one of
- * the admins. Its statements go to the primary, one after the other.
+ * the admins of that cluster. Its statements go to the primary, one after the other.
  * Rule: no password of a node's and no role without a token ever leads there.
  */
 import { openVirtualSession } from '../answers/virtual_node.ts'
 import type { NodeSession } from '../cluster/connect.ts'
 import type { Node } from '../cluster/node.ts'
-import type { ConsoleConfig } from '../config/console_settings.ts'
+import { type ConsoleConfig, isAdmin } from '../config/console_settings.ts'
 import { CONSOLE_NODE, type ConsoleAnswer } from '../console/console.ts'
 import { parametersOf } from '../console/drivers.ts'
 import { Failure } from '../failure.ts'
@@ -16,6 +16,8 @@ import type { Ask, Grant } from '../policy/decide.ts'
 export interface ConsoleDoor {
   /** Of the session. */
   id: string
+  /** Whose token it was. */
+  cluster: { name: string }
   /** Undefined where there is none. */
   console(): ConsoleConfig | undefined
   primary: Pick<Primary, 'console'>
@@ -29,11 +31,11 @@ export interface ConsoleDoor {
 export function wayToConsole(
   grant: Grant | undefined,
   { database, replication }: Ask,
-  { id, console: own, primary }: ConsoleDoor,
+  { id, cluster, console: own, primary }: ConsoleDoor,
 ): (() => NodeSession) | undefined {
   const terms = own()
   if (terms === undefined || terms.database !== database) return undefined
-  if (grant === undefined || !terms.admins.has(grant.role))
+  if (grant === undefined || !isAdmin(grant.role, cluster.name, terms))
     throw new Failure('console_denied', { values: { database } })
   if (replication) throw new Failure('replication_refused')
   return () => openConsoleSession(id, grant, primary)

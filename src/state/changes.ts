@@ -6,16 +6,19 @@
  */
 import { literal } from '../cluster/paste.ts'
 import { NodeRefused } from '../cluster/sign_in.ts'
+import type { Settings } from '../config/document.ts'
 import { Failure, NODE_SAYS } from '../failure.ts'
 import type { Revocation } from '../policy/revocation.ts'
 import { addToHistory, type HistoryEntry } from './history.ts'
 import type { StateSession } from './session.ts'
+import type { KeptSetting } from './snapshot.ts'
 import {
   CHANNEL,
   ROWS_MAX,
   revocationOf,
   SCHEMA,
   SETTING_BYTES_MAX,
+  settingOf,
   TEXT_BYTES_MAX,
 } from './tables.ts'
 
@@ -100,16 +103,23 @@ export async function lift(
   })
 }
 
-/** @param value - undefined: as it is by default. @throws as `revoke` */
+/**
+ * @param value - undefined: as it is by default
+ * @param mayBe - throws where it may not be, by what is set now
+ * @throws as `revoke`
+ */
 export async function setSetting(
   session: StateSession,
   { name, value, who }: { name: string; value: string | undefined; who: string },
   nowMs: number,
   said: Said,
+  mayBe: (now: Settings) => void = () => undefined,
 ): Promise<void> {
   const [n, w] = [checked(name), checked(who)]
   const v = value === undefined ? undefined : checked(value, SETTING_BYTES_MAX)
   await changing(session, async () => {
+    const now = await listSettings(session)
+    mayBe(new Map(now.map((each) => [each.name, each.value])))
     await session.ask(
       v === undefined
         ? `DELETE FROM ${SETTINGS} WHERE name = ${n}`
@@ -121,6 +131,14 @@ export async function setSetting(
       change: 'set_cluster_setting',
     })
   })
+}
+
+/** As they are kept, in order. */
+export async function listSettings({ ask }: StateSession): Promise<KeptSetting[]> {
+  const rows = await ask(
+    `SELECT name, value, who, at FROM ${SETTINGS} ORDER BY name LIMIT ${SETTINGS_SHOWN_MAX}`,
+  )
+  return rows.map(settingOf)
 }
 
 /** What changed nothing here, for who asks what was done. @throws as `revoke` */
@@ -156,6 +174,7 @@ function historyOf(who: string, nowMs: number, said: Said): HistoryEntry {
 
 /** As many as one answer of a node's holds, however long they are. */
 export const SHOWN_MAX = 2_000
+export const SETTINGS_SHOWN_MAX = 500
 
 /** The number goes first: who else changes something waits for it. */
 export async function changing<T>(

@@ -30,14 +30,15 @@ export async function writeHead(
   await ask(`DELETE FROM ${TABLE} WHERE at_ms < ${Math.floor(nowMs) - KEPT_MS}`)
 }
 
-/** In the order in which they were kept; of all gates, or of one. @throws NodeRefused, LegEnded */
+/** The last ones, in the order in which they were kept; of all gates, or of one. @throws NodeRefused, LegEnded */
 export async function readHeads(
   ask: Ask,
   gate?: string,
+  limit = HEADS_MAX,
 ): Promise<(KnownHead & { gate: string })[]> {
   const rows = await ask(
     `SELECT * FROM ${TABLE} WHERE ${gate === undefined ? 'true' : `gate = ${literal(gate)}`}
-     ORDER BY at_ms DESC, chain DESC LIMIT ${HEADS_MAX}`,
+     ORDER BY at_ms DESC, chain DESC LIMIT ${limit}`,
   )
   return rows.toReversed().map((row) => ({
     chain: row['chain'] ?? '',

@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
 import type { Names } from '../cluster/node_names.ts'
 import { wordsOf } from '../cluster/refusals.ts'
+import type { Settings } from '../config/document.ts'
 import { Failure } from '../failure.ts'
 import { counts, type Revocation } from '../policy/revocation.ts'
 import type { Logger } from '../telemetry/log.ts'
@@ -14,7 +15,7 @@ import type { Head } from '../telemetry/seal.ts'
 import type { Dialect } from '../wire/options.ts'
 import { noteChange, revoke, type Said, setSetting } from './changes.ts'
 import type { StatePlace } from './check.ts'
-import { writeHead } from './heads.ts'
+import { readHeads, writeHead } from './heads.ts'
 import { type HistoryEntry, readHistory } from './history.ts'
 import {
   isForGood,
@@ -47,14 +48,26 @@ export interface State extends StateView {
    * @throws Failure `usage`, `state_unusable`, `node_unreachable` or another of a node's
    */
   revoke(what: Revocation, who: string, said?: Said): Promise<void>
-  /** A setting of all gates; undefined: as it is by default. @throws as `revoke` */
-  set(name: string, value: string | undefined, who: string, said: Said): Promise<void>
+  /**
+   * A setting of all gates; undefined: as it is by default.
+   * @param mayBe - throws where it may not be, by what is set now
+   * @throws as `revoke`
+   */
+  set(
+    name: string,
+    value: string | undefined,
+    who: string,
+    said: Said,
+    mayBe?: (now: Settings) => void,
+  ): Promise<void>
   /** For the list of changes alone. @throws as `revoke` */
   note(who: string, said: Said): Promise<void>
   /** The last changes, the newest first. @throws as `revoke` */
   history(limit: number): Promise<HistoryEntry[]>
   /** Of this gate's audit stream. @throws as `revoke` */
   keepHead(head: Head, gate: string): Promise<void>
+  /** The last one of that gate's. @throws as `revoke` */
+  lastHead(gate: string): Promise<Head | undefined>
   close(): Promise<void>
 }
 
@@ -110,11 +123,12 @@ export async function openState(
       withSession(async (session) => {
         await revoke(session, what, who, parts.now(), said)
       }),
-    set: (name, value, who, said) =>
-      withSession((session) => setSetting(session, { name, value, who }, parts.now(), said)),
+    set: (name, value, who, said, mayBe) =>
+      withSession((session) => setSetting(session, { name, value, who }, parts.now(), said, mayBe)),
     note: (who, said) => withSession((session) => noteChange(session, who, parts.now(), said)),
     history: (limit) => withSession(({ ask }) => readHistory(ask, limit)),
     keepHead: (head, gate) => withSession(({ ask }) => writeHead(ask, head, gate, parts.now())),
+    lastHead: (gate) => withSession(async ({ ask }) => (await readHeads(ask, gate, 1))[0]),
     async close() {
       closing.abort(new Failure('shutting_down'))
       await following

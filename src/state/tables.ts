@@ -209,7 +209,7 @@ export function entryOf(row: Row): AccessEntry {
   }
 }
 
-function settingOf(row: Row): KeptSetting {
+export function settingOf(row: Row): KeptSetting {
   return {
     name: row['name'] ?? '',
     value: row['value'] ?? '',

@@ -33,11 +33,16 @@ export interface Audit {
   head(): Head | undefined
   /** Resolves when what was written is durable. */
   sync(): Promise<void>
+  /** What is written to could be read, and has a last line that is sealed. */
+  readonly knowsLast: boolean
+  /** The first line names this one: the last that was kept elsewhere. */
+  follow(head: Head | undefined): void
   /** Where the file has another name by now (logrotate), it is begun anew. @returns whether it was */
   reopen(): boolean
   /** What was there before ends in the middle of a line. */
   readonly foundTorn: boolean
-  close(): Promise<void>
+  /** @returns how many lines are lost by it */
+  close(): Promise<number>
 }
 
 export interface AuditOptions {
@@ -57,14 +62,16 @@ export function openAudit(
     `{"channel":"SESSIONS","Timestamp":${now()}000000,"InstanceID":${worker},${JSON.stringify(event).slice(1)}\n`
   const begin = (event: SealBegin) => lineOf(0, event)
   const found = to.found?.()
-  const sealed = seal && openSealing(to, seal, begin, found && readSeal(found.line))
+  const last = found && readSeal(found.line)
+  const sealed = seal && openSealing(to, seal, begin, last)
   const out = shownTo(sealed ?? to)
   const sync = async () => {
+    const chain = sealed?.chain()
     try {
       await to.sync?.()
     } catch (thrown) {
-      // What was written before may be lost.
-      sealed?.break('failure')
+      // What was written before may be lost. Of those who wait for it the first one breaks it, and not the next.
+      if (chain === sealed?.chain()) sealed?.break('failure')
       throw thrown
     }
   }
@@ -85,8 +92,10 @@ export function openAudit(
       if (isAnother) sealed?.break('file')
       return isAnother
     },
+    knowsLast: last !== undefined,
+    follow: (head) => sealed?.follow(head),
     foundTorn: found?.torn ?? false,
-    close: async () => await to.close?.(),
+    close: async () => (await to.close?.()) ?? 0,
   }
 }
 
@@ -106,7 +115,9 @@ function openSealing(
   first: Sealed | undefined,
 ) {
   const random = openRandomBytes()
-  let previous = first
+  let previous: Sealed | undefined = first
+  /** The last line as it was kept elsewhere: there may have been more. */
+  let kept: Head | undefined
   let chain: Chain | undefined
   /** Of the file before, until there is a line in this one. */
   let closed: Head | undefined
@@ -120,7 +131,7 @@ function openSealing(
   const begin = (): Chain => {
     const id = random(ID_BYTES).toString('hex')
     const fresh = openChain(seal, id)
-    const Previous = previous === undefined ? null : { Seq: previous.seq, Mac: previous.mac }
+    const Previous = namesOf(previous ?? kept, previous === undefined ? kept?.chain : undefined)
     const names = { Version: VERSION, Chain: id, KeyID: seal.id, Why: why, Previous } as const
     put(fresh, lineOf({ EventType: 'seal_begin', ...names }))
     return fresh
@@ -142,8 +153,17 @@ function openSealing(
       }
     },
     head: () => chain?.head ?? closed,
+    chain: () => chain,
+    follow(head: Head | undefined): void {
+      kept = head
+    },
     break: breakChain,
   }
+}
+
+function namesOf(line: Sealed | undefined, chain: string | undefined): SealBegin['Previous'] {
+  if (line === undefined) return null
+  return { ...(chain !== undefined && { Chain: chain }), Seq: line.seq, Mac: line.mac }
 }
 
 const ID_BYTES = 8

@@ -9,6 +9,7 @@ import { promisify } from 'node:util'
 import type { DestinationStream } from 'pino'
 import { Failure } from '../failure.ts'
 import { LINE_BYTES_MAX } from './lines.ts'
+import { within } from './within.ts'
 
 export interface AuditSink extends DestinationStream {
   /** Resolves when all that was written so far is durable; rejects where that isn't sure. Not of what never is. */
@@ -19,11 +20,13 @@ export interface AuditSink extends DestinationStream {
   reopen?(): boolean
   /** Told what is wrong with it, and undefined when it is well again. */
   onTrouble?(heard: (problem: string | undefined) => void): void
-  close?(): Promise<void>
+  /** @returns how many lines are lost by it */
+  close?(): Promise<number>
 }
 
 /** Fails a login whose line is not durable by then. */
 const SYNC_MS = 5_000
+const LATE = `the audit stream was not durable within ${SYNC_MS / 1000} s`
 
 /** @throws Failure `cannot_write` */
 export function openAuditStream(to: 'stdout' | (string & {})): AuditSink {
@@ -33,17 +36,26 @@ export function openAuditStream(to: 'stdout' | (string & {})): AuditSink {
 function openAuditFile(path: string): AuditSink {
   const end = endOf(path)
   let file = begin(openFile(path), end?.torn ?? false)
+  /** Of the files before, until somebody was told. */
+  let before: Promise<unknown> | undefined
+  const sync = async (): Promise<void> => {
+    const asked = before
+    const told = asked?.finally(() => {
+      if (before === asked) before = undefined
+    })
+    await within(Promise.all([file.sync(), told]), SYNC_MS, LATE)
+  }
   return {
     write: (line) => file.write(line),
-    ...(fstatSync(file.fd).isFile() && { sync: () => within(file.sync()) }),
+    ...(fstatSync(file.fd).isFile() && { sync }),
     found: () => end,
     reopen() {
       if (isStill(path, file.fd)) return false
-      const before = file
+      const old = file
       file = begin(openFile(path), endOf(path)?.torn ?? false)
-      // Those who wait for it have asked already.
-      const close = () => closeSync(before.fd)
-      before.sync().then(close, close)
+      before = Promise.all([before, old.sync()])
+      const close = () => closeSync(old.fd)
+      before.then(close, close)
       return true
     },
   }
@@ -85,13 +97,6 @@ export function openGrouped(work: () => Promise<void>): () => Promise<void> {
       })
     return next
   }
-}
-
-async function within(work: Promise<void>): Promise<void> {
-  const late = Promise.withResolvers<never>()
-  const why = new Error(`the audit stream was not durable within ${SYNC_MS / 1000} s`)
-  const timer = setTimeout(() => late.reject(why), SYNC_MS)
-  await Promise.race([work, late.promise]).finally(() => clearTimeout(timer))
 }
 
 /** @throws Failure `cannot_write` */

@@ -101,6 +101,7 @@ export type Change =
   | { EventType: 'cancel_session'; CanceledSessionID: string; CanceledUser: string }
   | {
       EventType: 'drain_node'
+      NodeCluster: string
       NodeName: string /** False: it takes sessions again. */
       Drained: boolean
     }

@@ -1,17 +1,20 @@
 /**
  * The audit stream's head, kept elsewhere every ten seconds and at the end: what came before it can't be cut
  * off or written anew without its showing.
- * Rule: a head is kept when all that it stands for is durable, so that a crash never looks like a cut.
+ * Rule: a head is kept when all that it stands for is durable, so that a crash never looks like a cut; and a
+ * place that hangs keeps no other one waiting.
  */
-import { open } from 'node:fs/promises'
 import type { Metric } from '../peers/messages.ts'
 import type { Logger } from './log.ts'
 import type { Head } from './seal.ts'
+import { within } from './within.ts'
 
 export interface HeadPlace {
   /** As the log names it. */
   name: string
   keep(head: Head): Promise<void>
+  /** The one that was kept last; undefined where none was. */
+  last(): Promise<Head | undefined>
 }
 
 export interface HeadsParts {
@@ -25,6 +28,7 @@ export interface HeadsParts {
 }
 
 const EVERY_MS = 10_000
+const GIVEN_MS = 10_000
 /** For the last one; who is slow then has one that is older. */
 const CLOSE_MS = 5_000
 
@@ -33,48 +37,42 @@ export interface Heads {
   close(): Promise<void>
 }
 
-export function openHeads(parts: HeadsParts, everyMs = EVERY_MS): Heads {
-  const places = parts.places.map((place) => openPlace(place, parts))
-  let running: Promise<unknown> = Promise.resolve()
-  let busy = false
-  const look = async () => {
-    const head = parts.head()
-    if (head === undefined) return
-    const durable = parts.sync()
-    await Promise.all(places.map((keep) => keep(head, durable)))
-  }
-  const tick = () => {
-    if (busy) return
-    busy = true
-    running = look()
-      .catch(() => undefined)
-      .finally(() => {
-        busy = false
-      })
-  }
-  const timer = setInterval(tick, everyMs).unref()
+export function openHeads(parts: HeadsParts, everyMs = EVERY_MS, givenMs = GIVEN_MS): Heads {
+  const looks = parts.places.map((place) => openPlace(place, parts, givenMs))
+  const all = () => Promise.all(looks.map((look) => look()))
+  const timer = setInterval(all, everyMs).unref()
   return {
     async close() {
       clearInterval(timer)
-      const late = Promise.withResolvers<void>()
-      const giveUp = setTimeout(late.resolve, CLOSE_MS)
-      const last = running.then(look).catch(() => undefined)
-      await Promise.race([last, late.promise])
-      clearTimeout(giveUp)
+      // Behind those that are under way, which may be of an older one.
+      const last = Promise.all(looks.map((look) => look().then(look)))
+      await within(last, CLOSE_MS, 'late').catch(() => undefined)
     },
   }
 }
 
 /** Each head once, and each trouble once. */
-function openPlace({ name, keep }: HeadPlace, { log, count }: Pick<HeadsParts, 'log' | 'count'>) {
-  const told = (result: 'kept' | 'failed') => count({ name: 'audit_head', place: name, result })
+function openPlace({ name, keep }: HeadPlace, parts: HeadsParts, givenMs: number) {
+  const { log, count } = parts
   let kept: string | undefined
   let trouble: string | undefined
-  return async (head: Head, durable: Promise<void>) => {
+  let looking: Promise<void> | undefined
+  let keeping: Promise<void> | undefined
+  count({ name: 'audit_head', place: name, result: 'failed', heads: 0 })
+  const told = (result: 'kept' | 'failed') => count({ name: 'audit_head', place: name, result })
+  const late = `it took more than ${givenMs / 1000} s`
+  const look = async () => {
+    const head = parts.head()
+    if (head === undefined) return
     try {
-      await durable
+      await parts.sync()
       if (head.mac === kept) return
-      await keep(head)
+      // What hangs has no second one beside it: each would hold a thread.
+      if (keeping !== undefined) throw new Error(late)
+      keeping = keep(head).finally(() => {
+        keeping = undefined
+      })
+      await within(keeping, givenMs, late)
       kept = head.mac
       told('kept')
       if (trouble !== undefined) log.info(`${name}: the head of the audit stream is kept again`)
@@ -87,21 +85,27 @@ function openPlace({ name, keep }: HeadPlace, { log, count }: Pick<HeadsParts, '
       trouble = message
     }
   }
+  return (): Promise<void> => {
+    looking ??= look().finally(() => {
+      looking = undefined
+    })
+    return looking
+  }
 }
 
-/** A file that is appended to, one line a head; opened anew each time, so that it may be moved. */
-export function anchorFile(path: string, now: () => number): HeadPlace {
-  return {
-    name: 'audit.anchor',
-    async keep({ chain, seq, mac }) {
-      const at = new Date(now()).toISOString()
-      const file = await open(path, 'a', 0o600)
-      try {
-        await file.write(`${JSON.stringify({ At: at, Chain: chain, Seq: seq, Mac: mac })}\n`)
-        await file.datasync()
-      } finally {
-        await file.close()
-      }
-    },
-  }
+/** The one that was kept last, in the first place that has one. */
+export async function lastKept(
+  places: readonly HeadPlace[],
+  log: Pick<Logger, 'warn'>,
+  givenMs = GIVEN_MS,
+): Promise<Head | undefined> {
+  for (const { name, last } of places)
+    try {
+      const head = await within(last(), givenMs, `it took more than ${givenMs / 1000} s`)
+      if (head !== undefined) return head
+    } catch (thrown) {
+      const { message } = thrown as Error
+      log.warn(`${name}: the last head of the audit stream can't be read: ${message}`)
+    }
+  return undefined
 }

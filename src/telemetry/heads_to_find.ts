@@ -1,8 +1,8 @@
 /**
  * The heads of an audit stream that were kept elsewhere, to be found in it: they alone show that its end was
  * cut off, or that somebody who has the key wrote it anew.
- * Rule: of each chain the last head counts, since its code is made of all that came before it. Those of chains
- * from before the stream that is looked at don't count; from the first one that is in it on, all do.
+ * Rule: of each chain the last head counts, since its code is made of all that came before it. From the first
+ * one on that is in the stream all have to be there; those of chains from before it are told.
  */
 import type { Head, Sealed } from './seal.ts'
 import type { Book, Place } from './verify_book.ts'
@@ -33,10 +33,22 @@ export function openHeadsToFind(known: readonly KnownHead[], book: Book) {
       book.find('cut', here.place, `the end is missing behind Seq ${here.last}: ${told(head)}`)
   }
 
+  function before(older: readonly KnownHead[], fromNothing: boolean): void {
+    const last = older.at(-1)
+    if (last === undefined) return
+    const many = older.length === 1 ? '1 head is of a chain' : `${older.length} heads are of chains`
+    const says = `${many} from before what was given, the last one: ${told(last)}`
+    if (fromNothing)
+      book.find('cut', undefined, `the first chain says that nothing came before it, but ${says}`)
+    else book.note(undefined, says)
+  }
+
   return {
     get found() {
       return found.size
     },
+    /** There are heads, and none is of this chain. */
+    lack: (chain: string) => wanted.size > 0 && !wanted.has(chain),
     /** A line comes by. */
     pass(chain: string, { seq, mac }: Sealed, place: Place): void {
       since++
@@ -49,13 +61,17 @@ export function openHeadsToFind(known: readonly KnownHead[], book: Book) {
     },
     /** A chain is over. */
     leave: (chain: string, last: number, place: Place) => void left.set(chain, { last, place }),
-    end(): void {
+    /** @param fromNothing - the first chain says that nothing came before it */
+    end(fromNothing: boolean): void {
       const all = [...wanted.values()]
       const first = all.findIndex(({ chain }) => left.has(chain))
       if (all.length === 0)
         book.note(undefined, 'no head was given: an end that was cut off does not show')
       else if (first < 0) book.find('cut', undefined, 'no head is of a chain that is here')
-      else for (const head of all.slice(first)) if (!found.has(head.chain)) miss(head)
+      else {
+        for (const head of all.slice(first)) if (!found.has(head.chain)) miss(head)
+        before(all.slice(0, first), fromNothing)
+      }
       if (found.size > 0 && since > 0)
         book.note(undefined, `${since} lines after the last head: nothing proves that no more came`)
     },

@@ -4,6 +4,7 @@
  */
 import type { Metric } from '../peers/messages.ts'
 import type { AuditWriter } from './audit.ts'
+import { type Evidence, openEvidence } from './evidence.ts'
 import { type NodesSeen, openNodesSeen } from './nodes_seen.ts'
 import { openRefusalsKept, type RefusalsKept } from './refusals_kept.ts'
 import { openTally, type Tally } from './tally.ts'
@@ -14,8 +15,9 @@ export interface Known {
   refusals: RefusalsKept
   nodesSeen: NodesSeen
   tally: Tally
+  evidence(): Evidence
   count(metric: Metric): void
-  /** Notes what is written. */
+  /** Notes what is written; an end and a refusal, whether they can be or not. */
   audited(write: AuditWriter): AuditWriter
 }
 
@@ -25,20 +27,24 @@ export function openKnown(now: () => number): Known {
   const refusals = openRefusalsKept()
   const nodesSeen = openNodesSeen()
   const tally = openTally(now)
+  const evidence = openEvidence(now)
   return {
     whoIsIn,
     refusals,
     nodesSeen,
     tally,
+    evidence: evidence.evidence,
     count(metric) {
       nodesSeen.count(metric)
       tally.count(metric)
+      evidence.count(metric)
     },
     audited: (write) => (worker, event) => {
-      whoIsIn.ends(event)
+      whoIsIn.ends(worker, event)
+      // Whoever is refused is, and that most of all where nothing can be written.
+      refusals.note(event, now())
       const written = write(worker, event)
       whoIsIn.begins(worker, event, now())
-      refusals.note(event, now())
       return written
     },
   }

@@ -331,7 +331,7 @@ function ofWritten(registry: Registry) {
   const registers = [registry]
   const unwritten = new Counter({
     name: 'postern_audit_failures_total',
-    help: 'Lines of the audit stream that could not be written; what they tell of did not happen.',
+    help: 'Lines of the audit stream that could not be written: what they tell of did not happen, or the gate ended before a server had taken them.',
     registers,
   })
   const heads = new Counter({
@@ -348,8 +348,8 @@ function ofWritten(registry: Registry) {
   })
   traces.inc({ result: 'dropped' }, 0)
   return {
-    audit_failed: () => unwritten.inc(),
-    audit_head: ({ place, result }) => heads.inc({ place, result }),
+    audit_failed: ({ lines = 1 }) => unwritten.inc(lines),
+    audit_head: ({ place, result, heads: by = 1 }) => heads.inc({ place, result }, by),
     // It is on its way.
     login_trace: () => undefined,
     traces: ({ result, logins }) => traces.inc({ result }, logins),

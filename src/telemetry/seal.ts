@@ -35,8 +35,8 @@ export interface SealBegin {
   Chain: string
   KeyID: string
   Why: Why
-  /** The line before it; null where none is known. */
-  Previous: { Seq: number; Mac: string } | null
+  /** The line before it; with its chain where it is a head's, and more may have come. Null where none is known. */
+  Previous: { Chain?: string; Seq: number; Mac: string } | null
 }
 
 export const VERSION = 1
@@ -125,19 +125,25 @@ export function readBegin(text: Uint8Array): BeginRead | undefined {
   if (said?.['EventType'] !== 'seal_begin') return undefined
   const { Version, Chain, KeyID, Previous } = said
   if (typeof Chain !== 'string' || typeof KeyID !== 'string') return undefined
-  return { version: Version, chain: Chain, keyId: KeyID, previous: readSealed(Previous) }
+  return { version: Version, chain: Chain, keyId: KeyID, previous: readPrevious(Previous) }
 }
 
 export interface BeginRead {
   version: unknown
   chain: string
   keyId: string
-  previous: Sealed | undefined
+  previous: PreviousRead | undefined
 }
 
-function readSealed(value: unknown): Sealed | undefined {
+/** With a chain where a head is named, and more may have come. */
+export interface PreviousRead extends Sealed {
+  chain: string | undefined
+}
+
+function readPrevious(value: unknown): PreviousRead | undefined {
   if (!isObject(value) || typeof value['Mac'] !== 'string') return undefined
-  return { seq: Number(value['Seq']), mac: value['Mac'] }
+  const { Chain, Seq, Mac } = value
+  return { chain: typeof Chain === 'string' ? Chain : undefined, seq: Number(Seq), mac: Mac }
 }
 
 export function readObject(text: string): Record<string, unknown> | undefined {

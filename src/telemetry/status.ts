@@ -6,6 +6,7 @@ import { type CertificateEnd, certificateEnds } from '../config/certificates.ts'
 import type { ClusterConfig, Config } from '../config/config.ts'
 import type { KeySource } from '../identity/key_source.ts'
 import type { StateView } from '../state/snapshot.ts'
+import type { Evidence } from './evidence.ts'
 import type { NodesSeen, SeenNode } from './nodes_seen.ts'
 import type { RefusalCount, RefusalsKept } from './refusals_kept.ts'
 import type { SignIns, Tally } from './tally.ts'
@@ -32,6 +33,8 @@ export interface Status {
   signIns: SignIns
   /** Of the last hour, the most frequent first. */
   refusals: readonly RefusalCount[]
+  /** Of the audit stream. */
+  evidence: Evidence
   /** What gates share, where they do. */
   shared: SharedState | undefined
 }
@@ -82,6 +85,7 @@ export interface StatusParts {
   nodesSeen: Pick<NodesSeen, 'nodes'>
   refusals: Pick<RefusalsKept, 'counts'>
   tally: Omit<Tally, 'count'>
+  evidence(): Evidence
   state: Pick<StateView, 'snapshot' | 'ageMs' | 'maxAgeMs'> | undefined
 }
 
@@ -108,6 +112,7 @@ export function statusOf(parts: StatusParts, nowMs: number): Status {
     certificates: certificateEnds(certificates),
     signIns: tally.signIns(),
     refusals: parts.refusals.counts(nowMs),
+    evidence: parts.evidence(),
     shared: parts.state && sharedOf(parts.state),
   }
 }

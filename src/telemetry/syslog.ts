@@ -22,6 +22,8 @@ export interface SyslogParts {
   hostName: string
   /** Milliseconds since the epoch. */
   now(): number
+  /** How long a connection may hold a line without taking it, in milliseconds. */
+  takenMs?: number
 }
 
 /** authpriv (10), informational (6): RFC 5424 section 6.2.1. */
@@ -59,6 +61,8 @@ class Syslog implements AuditSink {
   #closing = false
   #backoffMs = BACKOFF_MS.min
   #again: NodeJS.Timeout | undefined
+  /** Runs while the connection has a line that it has not taken. */
+  #stuck: NodeJS.Timeout | undefined
   #trouble: string | undefined
   #heard: (problem: string | undefined) => void = () => undefined
   /** How many lines there were, and how many of them were taken. */
@@ -90,14 +94,17 @@ class Syslog implements AuditSink {
 
   async sync(): Promise<void> {
     if (!this.#isUp) throw new Error(`the syslog server is not connected: ${this.#trouble ?? ''}`)
-    if (this.#waiting.length > 0) await this.#wait(TAKEN_MS)
+    if (this.#waiting.length > 0) await this.#wait(this.#parts.takenMs ?? TAKEN_MS)
   }
 
-  async close(): Promise<void> {
+  async close(): Promise<number> {
     if (this.#isUp && this.#waiting.length > 0) await this.#wait(CLOSE_MS).catch(() => undefined)
+    const lost = this.#closing ? 0 : this.#waiting.length
     this.#closing = true
     clearTimeout(this.#again)
+    clearTimeout(this.#stuck)
     this.#socket?.destroySoon()
+    return lost
   }
 
   /** For all that waits now. */
@@ -153,6 +160,8 @@ class Syslog implements AuditSink {
   #down(problem: string): void {
     this.#isUp = false
     this.#socket = undefined
+    clearTimeout(this.#stuck)
+    this.#stuck = undefined
     for (const each of this.#waiting) each.given = false
     for (const { settle } of [...this.#waits]) settle(new Error(problem))
     if (this.#closing) return
@@ -160,6 +169,16 @@ class Syslog implements AuditSink {
     this.#trouble = problem
     this.#again = setTimeout(() => this.#connect(), this.#backoffMs).unref()
     this.#backoffMs = Math.min(2 * this.#backoffMs, BACKOFF_MS.max)
+  }
+
+  /** A server that takes nothing and keeps the connection is given up, as one that is gone. */
+  #watch(socket: Socket): void {
+    clearTimeout(this.#stuck)
+    this.#stuck = undefined
+    if (this.#closing || this.#waiting[0]?.given !== true) return
+    const ms = this.#parts.takenMs ?? TAKEN_MS
+    const giveUp = () => socket.destroy(new Error(`it took nothing for ${ms / 1000} s`))
+    this.#stuck = setTimeout(giveUp, ms).unref()
   }
 
   /** As much as the connection takes without keeping it for itself. */
@@ -171,8 +190,11 @@ class Syslog implements AuditSink {
       if (each.given) continue
       each.given = true
       socket.write(each.frame, (error) => {
-        if (!error && socket === this.#socket) this.#take(each)
+        if (error || socket !== this.#socket) return
+        this.#take(each)
+        this.#watch(socket)
       })
+      if (this.#stuck === undefined) this.#watch(socket)
     }
   }
 

@@ -5,9 +5,10 @@
 import type { AuditPlan } from '../config/audit_settings.ts'
 import { asFailure } from '../failure.ts'
 import type { Metric } from '../peers/messages.ts'
+import { anchorFile } from './anchor.ts'
 import { type AuditWriter, openAudit } from './audit.ts'
 import type { AuditSink } from './audit_file.ts'
-import { anchorFile, type Heads, openHeads } from './heads.ts'
+import { type HeadPlace, type Heads, lastKept, openHeads } from './heads.ts'
 import type { Logger } from './log.ts'
 import type { Head } from './seal.ts'
 
@@ -15,14 +16,18 @@ export interface Trail {
   write: AuditWriter
   /** Somebody may have moved the file (logrotate): then it is begun anew. */
   reopen(): void
-  /** The seal's head is kept from now on, in the file that is configured for it and in what gates share. */
-  keepHeads(state: StateForHeads | undefined): void
+  /**
+   * The seal's head is kept from now on, in the file that is configured for it and in what gates share. The
+   * last one that is there is what the first line names, where the stream can't be read: call it before one.
+   */
+  keepHeads(state: StateForHeads | undefined): Promise<void>
   /** Keeps the last head, and ends it all. */
   close(): Promise<void>
 }
 
 export interface StateForHeads {
   keepHead(head: Head, gate: string): Promise<void>
+  lastHead(gate: string): Promise<Head | undefined>
 }
 
 export interface TrailParts {
@@ -56,19 +61,25 @@ export function openTrail(
         log.error(`the audit stream stays in the old file: ${asFailure(thrown).message}`)
       }
     },
-    keepHeads(state) {
+    async keepHeads(state) {
+      if (seal === undefined) return
       const places = [
         ...(anchor === undefined ? [] : [anchorFile(anchor, now)]),
-        ...(state === undefined
-          ? []
-          : [{ name: 'state', keep: (head: Head) => state.keepHead(head, hostName) }]),
+        ...(state === undefined ? [] : [inState(state, hostName)]),
       ]
-      if (seal !== undefined && places.length > 0)
-        heads = openHeads({ ...audit, places, log, count })
+      if (!audit.knowsLast) audit.follow(await lastKept(places, log))
+      heads = openHeads({ ...audit, places, log, count })
     },
     async close() {
       await heads?.close()
-      await audit.close()
+      const lines = await audit.close()
+      if (lines === 0) return
+      count({ name: 'audit_failed', lines })
+      log.error(`the audit stream is closed, and its last ${lines} lines were not taken`)
     },
   }
+}
+
+function inState({ keepHead, lastHead }: StateForHeads, gate: string): HeadPlace {
+  return { name: 'state', keep: (head) => keepHead(head, gate), last: () => lastHead(gate) }
 }

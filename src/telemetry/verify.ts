@@ -11,12 +11,13 @@ import {
   type BeginRead,
   macOf,
   NO_MAC,
+  type PreviousRead,
   readBegin,
-  readObject,
   readSeal,
   type Sealed,
   VERSION,
 } from './seal.ts'
+import { isTorn } from './torn.ts'
 import { type Finding, type Note, openBook, type Place, shown } from './verify_book.ts'
 
 export interface Verified {
@@ -33,6 +34,9 @@ export interface Verified {
 
 type Read = Sealed & { text: Uint8Array }
 
+/** Each line that comes late is looked for in all of them. */
+const GAPS_MAX = 1_000
+
 /** A chain whose end has not come yet. */
 interface Open {
   id: string
@@ -44,6 +48,7 @@ interface Open {
   /** Of the last line, as it stands there. */
   mac: Uint8Array
   place: Place
+  /** As far as they are remembered. */
   missing: Gap[]
 }
 
@@ -57,8 +62,9 @@ interface Gap {
 interface Run {
   from: Place
   to: Place
-  /** Each is a beginning of one: nothing that somebody could take for an event. */
   torn: boolean
+  /** A line feed came after the last one: whoever wrote on did so after it was torn. */
+  ended: boolean
 }
 
 export class Verifier {
@@ -70,6 +76,8 @@ export class Verifier {
   #recent: [string | undefined, string | undefined] = [undefined, undefined]
   /** The line before all that was given, as the first of it names it. */
   #before: string | undefined
+  /** The first chain that was given says that nothing came before it. */
+  #fromNothing = false
   #open: Open | undefined
   #run: Run | undefined
   #lines = 0
@@ -85,8 +93,8 @@ export class Verifier {
     this.#lines++
     const read = line.tooLong ? undefined : readSeal(line.bytes)
     if (read === undefined) {
-      const torn = readObject(line.bytes.toString()) === undefined && (this.#run?.torn ?? true)
-      this.#run = { from: this.#run?.from ?? place, to: place, torn }
+      const torn = (this.#run?.torn ?? true) && isTorn(line)
+      this.#run = { from: this.#run?.from ?? place, to: place, torn, ended: line.ended }
       return
     }
     const begin = read.seq === 0 ? readBegin(read.text) : undefined
@@ -102,12 +110,13 @@ export class Verifier {
   }
 
   end(): Verified {
-    if (this.#run?.torn) this.#book.note(this.#run.from, TORN_AT_END)
+    if (this.#run !== undefined && isTornEnd(this.#run))
+      this.#book.note(this.#run.from, TORN_AT_END)
     else this.#endRun(undefined)
     this.#endChain()
     if (this.#sealed === 0)
       this.#book.find('unsealed', undefined, 'no line is sealed: nothing can be said')
-    else this.#heads.end()
+    else this.#heads.end(this.#fromNothing)
     return {
       lines: this.#lines,
       sealed: this.#sealed,
@@ -139,7 +148,10 @@ export class Verifier {
     if (this.#chains.has(chain))
       this.#book.find('repeated', place, `the chain ${chain} is here a second time`)
     if (previous === undefined) {
-      if (!isFirst) this.#book.note(place, UNLINKED)
+      if (isFirst) this.#fromNothing = true
+      else if (this.#heads.lack(chain))
+        this.#book.find('unlinked', place, `${UNLINKED}, and no head is of it`)
+      else this.#book.note(place, `${UNLINKED}: what was cut off there shows by a head alone`)
     } else if (isFirst) {
       this.#before = previous.mac
       this.#book.note(place, NOT_FROM_THE_BEGINNING)
@@ -149,10 +161,11 @@ export class Verifier {
   }
 
   /** A chain names the line before it. */
-  #link({ seq, mac }: Sealed, place: Place): void {
+  #link({ chain = '', seq, mac }: PreviousRead, place: Place): void {
     const [before, last] = this.#recent
     if (mac === last) return
-    if (mac === before) this.#book.note(place, UNACKNOWLEDGED)
+    if (seq <= (this.#chains.get(chain)?.to ?? -1)) this.#book.note(place, BY_A_HEAD)
+    else if (mac === before) this.#book.note(place, UNACKNOWLEDGED)
     else this.#book.find('removed', place, `lines are missing before this one, up to Seq ${seq}`)
   }
 
@@ -173,6 +186,7 @@ export class Verifier {
     if (seq > open.last + 1) {
       const found = this.#book.find('removed', place, '')
       open.missing.push(told({ from: open.last + 1, to: seq - 1, found }))
+      open.missing.length = Math.min(open.missing.length, GAPS_MAX)
     } else if (open.key !== undefined && !fits(open.key, open.mac, read))
       this.#book.find('changed', place, `Seq ${seq} was changed, or is not the one that was here`)
     // What comes next follows the code that stands here: one change is told once.
@@ -195,6 +209,7 @@ export class Verifier {
     this.#book.drop(found)
     const again = () => this.#book.find('removed', found.place, '')
     open.missing.splice(at, 1, ...left.map((each) => told({ ...each, found: again() })))
+    open.missing.length = Math.min(open.missing.length, GAPS_MAX)
   }
 
   #endChain(): void {
@@ -209,12 +224,18 @@ export class Verifier {
 const TORN_BEFORE =
   'torn: the gate stopped, or could not write, in the middle of a line; nobody was let in by it'
 const TORN_AT_END = 'torn: the gate or its machine stopped in the middle of the last line'
-const UNLINKED =
-  'the chain that begins here does not know what came before it: what was cut off there shows by a head alone'
+const UNLINKED = 'the chain that begins here does not know what came before it'
+const BY_A_HEAD =
+  'the chain that begins here names a head of before: that no more came behind the last line above shows by nothing'
 const UNACKNOWLEDGED =
   'the line before this one was written whole, but the gate was told otherwise: nobody was let in by it'
 const NOT_FROM_THE_BEGINNING = 'what was written before this line was not given, and not looked at'
 const UNKNOWN_VERSION = 'a seal of a version that this Postern does not know'
+
+/** One line, and nothing after it. */
+function isTornEnd({ from, to, torn, ended }: Run): boolean {
+  return torn && !ended && from === to
+}
 
 function fits(key: KeyObject, previous: Uint8Array, { mac, text }: Read): boolean {
   return macOf(key, previous, text).toString('base64url') === mac

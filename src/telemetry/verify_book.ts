@@ -11,6 +11,7 @@ export type Kind =
   | 'reordered'
   | 'repeated'
   | 'unsealed'
+  | 'unlinked'
   | 'cut'
   | 'unknown_key'
   | 'unknown_version'

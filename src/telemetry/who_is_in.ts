@@ -1,7 +1,8 @@
 /**
  * Who is signed in at the moment, as the audit stream tells of it: a session is in from its
  * `client_authentication_ok` to its `client_session_end`. The primary's, for all workers.
- * Rule: nothing is asked of a worker, so the list is there however busy one is.
+ * Rule: nothing is asked of a worker, so the list is there however busy one is; and what a worker tells is about
+ * its own sessions alone.
  */
 import type { AuditEvent } from './events.ts'
 import type { LoginParts } from './login_time.ts'
@@ -27,9 +28,9 @@ export interface LiveSession {
   applicationName: string
   /** The access rule that let it in; empty where there are none. */
   rule: string
-  /** Milliseconds since the epoch. */
   /** How long its login took in all, and whom that waited for. */
   login: { ms: number; parts: LoginParts }
+  /** Milliseconds since the epoch. */
   sinceMs: number
   /** The number of the worker that has it. */
   worker: number
@@ -37,7 +38,7 @@ export interface LiveSession {
 
 export interface WhoIsIn {
   /** Before a line is written: an end is one, whether it can be written down or not. */
-  ends(event: AuditEvent): void
+  ends(worker: number, event: AuditEvent): void
   /** Once it was written. */
   begins(worker: number, event: AuditEvent, nowMs: number): void
   /** The longest-lived first. */
@@ -58,12 +59,14 @@ interface Kept {
 
 export function openWhoIsIn(): WhoIsIn {
   const kept = new Map<string, Kept>()
+  /** No other worker has it. */
+  const isOwn = (worker: number, id: string) => (kept.get(id)?.worker ?? worker) === worker
   return {
-    ends({ EventType, SessionID }) {
-      if (ENDS.has(EventType)) kept.delete(SessionID)
+    ends(worker, { EventType, SessionID }) {
+      if (ENDS.has(EventType) && isOwn(worker, SessionID)) kept.delete(SessionID)
     },
     begins(worker, event, sinceMs) {
-      if (event.EventType === 'client_authentication_ok')
+      if (event.EventType === 'client_authentication_ok' && isOwn(worker, event.SessionID))
         kept.set(event.SessionID, { event, worker, sinceMs })
     },
     sessions: () => Array.from(kept.values(), shown),

@@ -22,10 +22,13 @@ const VIEW = {
   ],
 } as const
 
+const LONG = { columns: VIEW.columns, rows: Array.from({ length: 10_000 }, () => VIEW.rows[0]) }
+
 function open() {
   const ran: [string, readonly (string | undefined)[], boolean][] = []
   const answer = (sql: string): Answered => {
     if (sql === 'VIEW') return { view: VIEW, tag: 'SHOW' }
+    if (sql === 'LONG') return { view: LONG, tag: 'SHOW' }
     if (sql.startsWith('DO')) return { tag: 'DO', notice: 'done' }
     throw new Failure('answer_unsupported', { values: { what: sql } })
   }
@@ -39,7 +42,12 @@ function open() {
       return answer(sql)
     },
   }
-  const { hear } = openConversation(answering)
+  const conversation = openConversation(answering)
+  const hear = async (message: StatementMessage): Promise<Buffer[]> => {
+    const said: Buffer[] = []
+    for await (const each of conversation.hear(message)) said.push(each)
+    return said
+  }
   /** What is said, by its types. */
   const say = async (...messages: StatementMessage[]): Promise<string> => {
     const said: Buffer[] = []
@@ -178,6 +186,7 @@ it.each<[string, StatementMessage[], string]>([
 
 it.each<[StatementMessage[], string]>([
   [[parse('DO; DO')], 'cannot insert multiple commands into a prepared statement'],
+  [[query('DO;'.repeat(33))], 'more than 32 statements in one message'],
   [[parse('VIEW', 's'), parse('VIEW', 's')], 'prepared statement "s" already exists'],
   [[bind({ statement: 's' })], 'prepared statement "s" does not exist'],
   [[execute(0, 'p')], 'portal "p" does not exist'],
@@ -212,6 +221,47 @@ it('keeps a hundred statements of a client, and no more', async () => {
   expect(await say({ kind: 'close', what: 'statement', name: 's0' }, parse('VIEW', 'more'))).toBe(
     '3 1',
   )
+})
+
+it('runs 32 statements of a message, and of a longer one none', async () => {
+  const { say, ran } = open()
+  expect(await say(query('DO;'.repeat(33)))).toBe('E54000 ZI')
+  expect(ran).toEqual([])
+  await say(query('DO;'.repeat(32)))
+  expect(ran).toHaveLength(32)
+})
+
+it('runs no statement before the answer to the one in front of it was taken', async () => {
+  const ran: string[] = []
+  const { hear } = openConversation({
+    describe: async () => ({ parameters: 0 }),
+    async run(sql) {
+      ran.push(sql)
+      return { view: VIEW, tag: sql }
+    },
+  })
+  for await (const message of hear({ kind: 'query', sql: 'a; b' }))
+    if (shown(message) === 'C(a)') expect(ran).toEqual(['a'])
+  expect(ran).toEqual(['a', 'b'])
+})
+
+it('keeps twenty thousand rows of a client, in all of its portals', async () => {
+  const { say, hear } = open()
+  const begin = (portal: string) => [bind({ portal, statement: 's' }), execute(1, portal)]
+  expect(await say(parse('LONG', 's'), ...begin('a'), ...begin('b'))).toBe('1 2 D s 2 D s')
+  const [bound, refused, ...more] = await Promise.all(begin('c').map(hear))
+  expect([bound, more]).toEqual([[expect.anything()], []])
+  expect(Buffer.concat(refused ?? []).toString()).toContain(
+    'Mmore than 20000 rows wait in portals\0',
+  )
+})
+
+it('goes on with fewer of them, once the others are fetched', async () => {
+  const { say } = open()
+  const begin = (portal: string) => [bind({ portal, statement: 's' }), execute(1, portal)]
+  await say(query('BEGIN'), parse('LONG', 's'), ...begin('a'), ...begin('b'))
+  expect((await say(execute(0, 'a'))).endsWith('D C(SHOW)')).toBe(true)
+  expect(await say(...begin('c'))).toBe('2 D s')
 })
 
 it('sends values as text, and in binary to who asks for it', async () => {

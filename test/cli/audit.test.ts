@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { FAILURES } from '../../src/failure.ts'
-import { anchorFile } from '../../src/telemetry/heads.ts'
+import { anchorFile } from '../../src/telemetry/anchor.ts'
 import type { Head } from '../../src/telemetry/seal.ts'
 import { KEY_TEXT, openSealed, say, textOf } from '../support/sealed.ts'
 import { runIn } from '../support/world.ts'
@@ -58,6 +58,21 @@ describe('a stream that is whole', () => {
     expect([code, stdout]).toEqual([
       0,
       '· audit.log:1: what was written before this line was not given, and not looked at\n3 lines, 3 sealed, in 1 chain; 1 head found\n✓ this is what the gate wrote\n',
+    ])
+  })
+
+  it('has heads that count, and lines beside them that don’t, such as torn ones, are told', async () => {
+    writeFileSync(at('torn.heads'), `{"At":"20\n${textOf(at('heads'))}{"Ch`)
+    const { code, stdout } = await verify(
+      'audit.log.1',
+      'audit.log',
+      ...KEY,
+      '--head',
+      'torn.heads',
+    )
+    expect([code, stdout]).toEqual([
+      0,
+      '· no head is in 2 lines of torn.heads\n6 lines, 6 sealed, in 2 chains; 2 heads found\n✓ this is what the gate wrote\n',
     ])
   })
 

@@ -12,6 +12,13 @@ clusters:
     sign_in: peer
 `
 
+const SECOND = `
+  dev:
+    kind: postgresql
+    nodes: [{address: /run/postgresql/.s.PGSQL.5433}]
+    sign_in: peer
+`
+
 function read(more: string) {
   const outside = { env: () => undefined, readFile: () => '', fileMode: () => 0o600, now: () => 0 }
   return parseConfig('postern.yaml', FILE + more, outside)
@@ -23,11 +30,31 @@ it.each<[string, unknown]>([
   ['console: {database: ops}', undefined],
   [
     'console: {admins: [ops]}',
-    { database: 'postern', admins: new Set(['ops']), mayChangeTrust: false },
+    {
+      database: 'postern',
+      admins: new Set(['ops']),
+      clusters: new Set(['main']),
+      mayChangeTrust: false,
+    },
   ],
   [
     'console: {database: gate, admins: [a, b], may_change_trust: true}',
-    { database: 'gate', admins: new Set(['a', 'b']), mayChangeTrust: true },
+    {
+      database: 'gate',
+      admins: new Set(['a', 'b']),
+      clusters: new Set(['main']),
+      mayChangeTrust: true,
+    },
+  ],
+  [`${SECOND}console: {database: ops}`, undefined],
+  [
+    `${SECOND}console: {admins: [ops], clusters: [main]}`,
+    {
+      database: 'postern',
+      admins: new Set(['ops']),
+      clusters: new Set(['main']),
+      mayChangeTrust: false,
+    },
   ],
 ])('%j', (text, own) => {
   expect(read(text).console).toEqual(own)
@@ -37,6 +64,12 @@ it.each([
   ['console: {admins: ops}', 'write a list, not "ops"'],
   ['console: {admins: [""]}', 'write the name of a role'],
   ['console: {database: "", admins: [ops]}', 'write the name of a database, at most 63 characters'],
+  ['console: {admins: [ops], clusters: []}', 'name at least one cluster'],
+  ['console: {admins: [ops], clusters: [prod]}', 'there is no cluster "prod"'],
+  [
+    `${SECOND}console: {admins: [ops]}`,
+    'admins of which cluster? each has issuers of its own, and the console rules them all: add clusters: [name]',
+  ],
   ['console: {may_change_trust: often}', 'write true or false, not "often"'],
   [
     'console: {database: postern_state, admins: [ops]}\nstate: {cluster: main}',

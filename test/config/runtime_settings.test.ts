@@ -1,10 +1,11 @@
 /** Settings that are set while gates run: under what the file says, and read as if they stood there. */
-import { expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { type Config, parseConfig } from '../../src/config/config.ts'
-import { findSetting } from '../../src/config/runtime_settings.ts'
+import { findSetting, outOfBounds } from '../../src/config/runtime_settings.ts'
 import { outsideOf } from '../../src/config/source.ts'
 import { asFailure } from '../../src/failure.ts'
 
+const HOUR_MS = 3_600_000
 const CLUSTER = `
 clusters:
   main:
@@ -21,6 +22,8 @@ limits:
   connections: 50
 shutdown:
 `
+const SIZED = FILE.replace('mode: session', 'mode: session, size: 7')
+const TRUSTING = `${FILE}\nconsole: {may_change_trust: true}\n`
 
 function read(settings: Record<string, string>, text = FILE, previous?: Config): Config {
   const outside = {
@@ -42,13 +45,11 @@ it('counts where the file says nothing', () => {
     'shutdown.grace': '5s',
     'log.level': 'warn',
     'clusters.main.pool.size': '3',
-    'clusters.main.session.end_at_token_expiry': 'always',
   })
-  expect(config.limits).toMatchObject({ idleTimeoutMs: 8 * 3_600_000, sessionsPerUser: 7 })
+  expect(config.limits).toMatchObject({ idleTimeoutMs: 8 * HOUR_MS, sessionsPerUser: 7 })
   expect([config.shutdown.graceMs, config.log.level]).toEqual([5_000, 'warn'])
   const [cluster] = config.clusters
   expect(cluster.pool?.size).toBe(3)
-  expect(cluster.atExpiry).toEqual({ end: 'always', graceMs: 5_000 })
   expect(shown(config, 'log.level')).toEqual({
     name: 'log.level',
     value: 'warn',
@@ -59,9 +60,9 @@ it('counts where the file says nothing', () => {
 })
 
 it('does not where it does, and shows the place', () => {
-  const config = read({ 'limits.connections': '9', 'clusters.main.session.grace': '1s' })
+  const config = read({ 'limits.connections': '90', 'clusters.main.pool.size': '3' }, SIZED)
   expect(config.limits.connections).toBe(50)
-  expect(config.clusters[0].atExpiry.graceMs).toBe(5_000)
+  expect(config.clusters[0].pool?.size).toBe(7)
   expect(shown(config, 'limits.connections')).toMatchObject({
     value: '50',
     origin: 'file',
@@ -111,12 +112,87 @@ const AUDIENCE = 'clusters.main.server.jwt_authentication.audience'
 it('what decides trust counts only where the file allows it', () => {
   const audiences = (config: Config) => [...config.clusters[0].rules.audiences]
   expect(audiences(read({ [AUDIENCE]: 'mine' }))).toEqual([])
-  const allowed = read(
-    { [AUDIENCE]: '["mine", "yours"]' },
-    `${FILE}\nconsole: {may_change_trust: true}\n`,
-  )
+  const allowed = read({ [AUDIENCE]: '["mine", "yours"]' }, TRUSTING)
   expect(audiences(allowed)).toEqual(['mine', 'yours'])
   expect(shown(allowed, AUDIENCE)).toMatchObject({ origin: 'console', trust: true })
+})
+
+it('how long a token is good for belongs to trust', () => {
+  const set = {
+    'clusters.main.session.end_at_token_expiry': 'never',
+    'clusters.main.session.grace': '576h',
+  }
+  const [always, plain] = ['session: {end_at_token_expiry: always}', 'session: {grace: 5s}']
+  const file = FILE.replace(plain, always)
+  expect(read(set, file).clusters[0].atExpiry).toEqual({ end: 'always', graceMs: 60_000 })
+  const trusting = TRUSTING.replace(plain, 'session:')
+  expect(read(set, trusting).clusters[0].atExpiry).toEqual({ end: 'never', graceMs: 576 * HOUR_MS })
+})
+
+describe.each([
+  ['limits.connections', '9', '10'],
+  ['limits.connections', '-1', '10'],
+  ['limits.connections_per_address', '1', '10'],
+  ['limits.sessions_per_user', '1', '3'],
+  ['limits.handshakes_per_second', '1', '10'],
+  ['limits.handshake_timeout', '1ms', '1s'],
+  ['limits.authentication_timeout', '0.5s', '1s'],
+  ['limits.idle_timeout', '1ms', '60s'],
+  ['clusters.main.connect_timeout', '1ms', '1s'],
+  ['clusters.main.health.interval', '1ms', '1s'],
+  ['clusters.main.health.timeout', '1ms', '1s'],
+  ['clusters.main.pool.wait_timeout', '1ms', '1s'],
+  ['clusters.main.pool.max_node_connections', '1', '10'],
+])('%s = %s would keep everybody out', (name, value, least) => {
+  const setting = findSetting(name, ['main'])
+  const file = FILE.replace('connections: 50', '')
+
+  it('and is not counted', () => {
+    expect(setting && outOfBounds(value, setting)).toBe(
+      `write at least ${least}: less may be said in the configuration file alone`,
+    )
+    expect(shown(read({ [name]: value }, file), name)?.origin).toBe('default')
+  })
+
+  it('and the least is', () => {
+    expect(setting && outOfBounds(least, setting)).toBeUndefined()
+    expect(shown(read({ [name]: least }, file), name)?.origin).toBe('console')
+  })
+})
+
+it('no admin turns the warnings off', () => {
+  const level = findSetting('log.level', ['main'])
+  expect(level && outOfBounds('error', level)).toBe(
+    'error may be said in the configuration file alone',
+  )
+  expect(read({ 'log.level': 'error' }).log.level).toBe('info')
+})
+
+it('an older name in the file is the file’s word as well', () => {
+  const name = 'clusters.main.server.jwt_authentication.issuers.configuration'
+  const line = '    server.jwt_authentication.issuers: https://good.example'
+  const config = read(
+    { [name]: 'https://evil.example' },
+    TRUSTING.replace(CLUSTER, `${CLUSTER}${line}`),
+  )
+  expect([...config.clusters[0].trust.issuers]).toEqual(['https://good.example'])
+  expect(shown(config, name)).toMatchObject({
+    value: 'https://good.example',
+    origin: 'file',
+    place: expect.stringMatching(/^postern\.yaml:11:/),
+  })
+})
+
+it('of a cluster is not of another one that shares its section by an anchor', () => {
+  const file = `
+listeners: [{directory: /tmp}]
+clusters:
+  one: &all {kind: postgresql, nodes: [{address: /tmp/n}], sign_in: peer, pool: {mode: session}}
+  two: *all
+`
+  const { clusters, settings } = read({ 'clusters.one.pool.size': '3' }, file)
+  expect(clusters.map(({ pool }) => pool?.size)).toEqual([3, 20])
+  expect(settings.find(({ name }) => name === 'clusters.two.pool.size')?.origin).toBe('default')
 })
 
 it('a cluster is another one when a setting of it is, and no other cluster', () => {

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { parseConfig } from '../../src/config/config.ts'
 import { openConsole } from '../../src/console/console.ts'
 import type { ConsoleParts } from '../../src/console/parts.ts'
+import { Failure } from '../../src/failure.ts'
 import type { Metric } from '../../src/peers/messages.ts'
 import { openKnown } from '../../src/telemetry/known.ts'
 import { failed, ok } from '../support/audit_events.ts'
@@ -22,15 +23,16 @@ afterEach(() => {
   vi.useRealTimers()
 })
 
+function read(text: string) {
+  const outside = { env: () => undefined, readFile: () => '', fileMode: () => 0, now: () => 0 }
+  return parseConfig('postern.yaml', text, outside)
+}
+
 function open(more: Partial<ConsoleParts> = {}) {
   const known = openKnown(() => 1_000)
   const counted: Metric[] = []
   const audited: unknown[] = []
-  const outside = { env: () => undefined, readFile: () => '', fileMode: () => 0, now: () => 0 }
-  const configs = {
-    now: parseConfig('postern.yaml', `${FILE}console: {admins: [carl]}`, outside),
-    without: parseConfig('postern.yaml', FILE, outside),
-  }
+  const configs = { now: read(`${FILE}console: {admins: [carl]}`), without: read(FILE) }
   const own = openConsole({
     version: '1.2.3',
     now: () => 1_000,
@@ -45,7 +47,7 @@ function open(more: Partial<ConsoleParts> = {}) {
       find: () => expect.unreachable(),
       try: () => undefined,
     },
-    drained: { has: () => false, put: () => undefined },
+    drained: { has: () => false, list: () => [], put: () => undefined },
     endSession: () => undefined,
     reload: () => undefined,
     audit: async (event) => void audited.push(event),
@@ -77,7 +79,7 @@ it('and nobody whose session is not with it, or of another worker, or over', asy
   expect(await say('SHOW SESSIONS', 'admin', 4)).toMatchObject(DENIED)
   known.whoIsIn.begins(3, ok({ SessionID: 'other', Node: 'db:5432' }), 0)
   expect(await say('SHOW SESSIONS', 'other')).toMatchObject(DENIED)
-  known.whoIsIn.ends(failed({ SessionID: 'admin' }))
+  known.whoIsIn.ends(3, failed({ SessionID: 'admin' }))
   expect(await say('SHOW SESSIONS')).toMatchObject(DENIED)
 })
 
@@ -108,11 +110,88 @@ it('gives up on a state that does not answer', async () => {
   await vi.advanceTimersByTimeAsync(10_000)
   expect(await answer).toEqual({
     ok: false,
-    refused: { code: 'console_timeout', values: {}, detail: undefined },
+    refused: { code: 'console_unsure', values: {}, detail: undefined },
   })
   expect(audited).toMatchObject([
     { EventType: 'revoke', User: 'carl', Statement: "REVOKE TOKEN 'x'" },
   ])
+})
+
+it('does nothing any more that could not be written down in time', async () => {
+  const written = Promise.withResolvers<void>()
+  const revoked: unknown[] = []
+  const told: unknown[] = []
+  const { say } = open({
+    audit: () => written.promise,
+    state: { revoke: async (what: unknown) => void revoked.push(what) } as never,
+    log: { info: () => undefined, warn: (...line: unknown[]) => void told.push(line) } as never,
+  })
+  const answer = say("REVOKE TOKEN 'x'")
+  await vi.advanceTimersByTimeAsync(10_000)
+  expect(await answer).toMatchObject({ refused: { code: 'console_timeout' } })
+  written.resolve()
+  await vi.advanceTimersByTimeAsync(0)
+  expect(revoked).toEqual([])
+  expect(told).toEqual([
+    [
+      { request: 'admin' },
+      'the console gave up on a statement, and then: the statement was not done in time',
+    ],
+  ])
+})
+
+function seen(known: ReturnType<typeof openKnown>, cluster: string, node: string) {
+  known.count({ name: 'node_state', cluster, node, before: 'gone', state: 'up' })
+}
+
+it('drains a node of one cluster, and asks which where several have one of the name', async () => {
+  const put: unknown[] = []
+  const gone = [{ cluster: 'old', node: 'n3' }]
+  const { say, known, audited } = open({
+    drained: { has: () => false, list: () => gone, put: (...how) => void put.push(how) },
+  })
+  for (const cluster of ['dev', 'prod']) seen(known, cluster, 'n1')
+  seen(known, 'dev', 'n2')
+  expect(await say("DRAIN NODE 'n1'")).toMatchObject({
+    refused: {
+      code: 'console_value',
+      values: {
+        problem:
+          'several clusters have a node n1: add CLUSTER and the name of one of them (dev, prod)',
+      },
+    },
+  })
+  for (const named of ["'n9'", "'n2' CLUSTER 'prod'", "'n3'"])
+    expect(await say(`DRAIN NODE ${named}`)).toMatchObject({
+      refused: { code: 'console_not_found' },
+    })
+  expect(audited).toEqual([])
+  for (const named of ["DRAIN NODE 'n1' CLUSTER 'prod'", "DRAIN NODE 'n2'", "UNDRAIN NODE 'n3'"])
+    expect(await say(named)).toMatchObject({ ok: true })
+  expect(put).toEqual([
+    [{ cluster: 'prod', node: 'n1' }, true],
+    [{ cluster: 'dev', node: 'n2' }, true],
+    [{ cluster: 'old', node: 'n3' }, false],
+  ])
+  expect(audited[0]).toMatchObject({ NodeCluster: 'prod', NodeName: 'n1', Drained: true })
+})
+
+it('shows what this gate has changed while the state is down, and says so', async () => {
+  const down = new Failure('node_unreachable', { log: 'node db: refused' })
+  const state = {
+    note: () => Promise.reject(down),
+    history: () => Promise.reject(down),
+  } as never
+  const { say } = open({ state })
+  await say('RELOAD')
+  expect(await say('SHOW CHANGES')).toMatchObject({
+    answered: {
+      view: {
+        rows: [[expect.anything(), 'reload', 'RELOAD', ...Array(4).fill(expect.anything())]],
+      },
+      notice: "these are of this gate alone; the others can't be had: refused",
+    },
+  })
 })
 
 it('writes values into the statement that it writes down', async () => {
@@ -142,6 +221,35 @@ it('lists what was changed, as long as the gate runs', async () => {
     ['reload', '', 'the configuration file'],
     ['reload', 'RELOAD', 'carl (carl@example.com of https://issuer.test)'],
   ])
+})
+
+const TWO = `
+listeners: [{directory: /tmp}]
+clusters:
+  main: {kind: postgresql, nodes: [{address: /tmp/.s.PGSQL.5432}], sign_in: peer, server.jwt_authentication.clock_tolerance: 2s}
+  dev: {kind: postgresql, nodes: [{address: /tmp/.s.PGSQL.5433}], sign_in: peer}
+console: {admins: [carl], clusters: [main]}
+`
+
+it('answers nobody who signed in to a cluster whose admins these are not', async () => {
+  const { say, known, configs } = open()
+  configs.now = read(TWO)
+  expect(await say('SHOW STATS')).toMatchObject({ ok: true })
+  const session = { SessionID: 'dev', Node: 'console', Cluster: 'dev' }
+  known.whoIsIn.begins(3, ok(session), 0)
+  expect(await say('SHOW STATS', 'dev')).toMatchObject(DENIED)
+})
+
+it.each<[string, number, number, unknown]>([
+  ['before its end', 999, 998_999, { ok: true }],
+  ['as far as the clock may be off', 999, 1_000_998, { ok: true }],
+  ['no longer', 999, 1_001_000, { ok: false, refused: { code: 'console_expired' } }],
+  ['or without an end', 0, 9_000_000_000_000, { ok: true }],
+])('heeds a token %s', async (_, TokenExpiry, nowMs, answer) => {
+  const { say, known, configs } = open({ now: () => nowMs })
+  configs.now = read(TWO)
+  known.whoIsIn.begins(3, ok({ SessionID: 'old', Node: 'console', TokenExpiry }), 0)
+  expect(await say('SHOW STATS', 'old')).toMatchObject(answer as object)
 })
 
 it('says why the configuration is kept', async () => {

@@ -77,8 +77,9 @@ it.each<[string, unknown]>([
   ["CANCEL SESSION 'abc'", { kind: 'cancel', session: 'abc' }],
   ["CANCEL SESSION ('abc'::varchar)", { kind: 'cancel', session: 'abc' }],
   ["CANCEL SESSION 'abc'::text", { kind: 'cancel', session: 'abc' }],
-  ["DRAIN NODE 'db:5432'", { kind: 'drain', node: 'db:5432' }],
-  ["UNDRAIN NODE 'db:5432'", { kind: 'undrain', node: 'db:5432' }],
+  ["DRAIN NODE 'db:5432'", { kind: 'drain', node: 'db:5432', cluster: undefined }],
+  ["DRAIN NODE 'n1' CLUSTER 'prod'", { kind: 'drain', node: 'n1', cluster: 'prod' }],
+  ["UNDRAIN NODE 'db:5432'", { kind: 'undrain', node: 'db:5432', cluster: undefined }],
   ['RELOAD', { kind: 'reload' }],
   ['help', { kind: 'help' }],
   ['SHOW HELP', { kind: 'help' }],
@@ -103,6 +104,7 @@ it.each([
   ['SHOW SESSIONS WHERE', 'syntax error at or near "the end"'],
   ['SHOW SESSIONS WHERE a LIKE b', 'syntax error at or near "LIKE"'],
   ['SHOW SESSIONS LIMIT many', 'LIMIT takes a number of rows, not "many"'],
+  ["SHOW SESSIONS LIMIT ''", 'LIMIT takes a number of rows, not ""'],
   ['REVOKE', 'syntax error at or near "the end"'],
   ['REVOKE ROLE a', 'syntax error at or near "ROLE"'],
   ['REVOKE TOKEN abc', 'syntax error at or near "abc"'],
@@ -116,6 +118,10 @@ it.each([
     "REVOKE ISSUER 'i' BEFORE '2026-01-31 12:00'",
     'write a time like 2026-01-31T12:00:00Z, not "2026-01-31 12:00"',
   ],
+  ["REVOKE ISSUER 'i' BEFORE ''", 'write a time like 2026-01-31T12:00:00Z, not ""'],
+  ["REVOKE SUBJECT 's' ISSUER 'i' BEFORE ''", 'write a time like 2026-01-31T12:00:00Z, not ""'],
+  ["REVOKE TOKEN 't' ISSUER ''", 'ISSUER takes no empty name'],
+  ["REVOKE DIGEST ''", 'a digest is 64 hexadecimal digits: token_digest of SHOW SESSIONS'],
   ["REVOKE DIGEST 'abc'", 'a digest is 64 hexadecimal digits: token_digest of SHOW SESSIONS'],
   ['SET CLUSTER SETTING x', 'syntax error at or near "the end"'],
   ["CANCEL SESSION ('a'", 'syntax error at or near "the end"'],
@@ -143,6 +149,8 @@ it('takes parameters in the place of values, and counts them where there are non
     why: 'why',
   })
   expect(() => parseStatement(text, ['s', undefined, '', ''])).toThrow('parameter $2 is NULL')
+  expect(() => parseStatement(text, ['s', 'i', '', ''])).toThrow('write a time like')
+  expect(() => parseStatement('SHOW SESSIONS LIMIT $1', [''])).toThrow('LIMIT takes a number')
   expect(parseStatement('REVOKE DIGEST $1', 'described')?.parameters).toBe(1)
   expect(parseStatement('SHOW SESSIONS LIMIT $1', 'described')?.parameters).toBe(1)
 })

@@ -27,6 +27,24 @@ it.each<[Partial<Status>, ...string[]]>([
   expect(told(changes)).toEqual([expected])
 })
 
+it.each<[Partial<Status['evidence']>, ...string[][]]>([
+  [
+    { unwrittenMs: NOW_MS - 14 * 60 * S },
+    [
+      'bad',
+      'gate',
+      'The audit stream could not be written (last: 14 min ago): nobody is let in without it.',
+    ],
+  ],
+  [{ unwrittenMs: NOW_MS - 15 * 60 * S }],
+  [
+    { unkept: [{ place: 'state', sinceMs: NOW_MS - 90 * S }] },
+    ['bad', 'gate', "The audit stream's head can't be kept in state for 1 min 30 s."],
+  ],
+])('of the audit stream: %j', (changes, ...expected) => {
+  expect(told({ evidence: { unwrittenMs: undefined, unkept: [], ...changes } })).toEqual(expected)
+})
+
 it('more workers than wanted are some that leave', () => {
   expect(told({ workers: { open: 6, wanted: 4 } })).toEqual([])
 })

@@ -1,5 +1,7 @@
 /** What operators see of issuers and tokens: how old the keys are, whether the last fetch had success. */
+import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, expect, inject, it } from 'vitest'
+import { parse } from 'yaml'
 import { startGate, type TestGate } from '../support/gate.ts'
 import { type IssuerServer, openIssuerServer } from '../support/issuer_server.ts'
 import { makeKey, mint, type SigningKey } from '../support/tokens.ts'
@@ -8,18 +10,14 @@ import { openTls, refusalOf, signIn } from '../support/wire_client.ts'
 const { socketDir, port } = inject('postgres')
 const JWT = 'server.jwt_authentication'
 const LIFE_S = 40
+const ALERTS = new URL('../../deploy/prometheus/alerts.yaml', import.meta.url)
 
 let issuer: IssuerServer
 let gate: TestGate
 let key: SigningKey
 let nowMs = Date.now()
-beforeAll(async () => {
-  issuer = await openIssuerServer()
-  key = await makeKey('published')
-  issuer.publish(key)
-  for (const page of [issuer.discovery, issuer.jwks])
-    page.headers['cache-control'] = `max-age=${LIFE_S}`
-  gate = await startGate({
+const startWithIssuer = () =>
+  startGate({
     node: `${socketDir}/.s.PGSQL.${port}`,
     now: () => nowMs,
     cluster: {
@@ -29,6 +27,13 @@ beforeAll(async () => {
       issuer_options: { 'https://static.test': { jwks: { keys: [key.jwk] } } },
     },
   })
+beforeAll(async () => {
+  issuer = await openIssuerServer()
+  key = await makeKey('published')
+  issuer.publish(key)
+  for (const page of [issuer.discovery, issuer.jwks])
+    page.headers['cache-control'] = `max-age=${LIFE_S}`
+  gate = await startWithIssuer()
 })
 afterAll(async () => {
   await gate.close()
@@ -49,8 +54,8 @@ async function login(token?: string): Promise<string | undefined> {
 }
 
 /** Of this issuer, or of the whole gate; undefined where there is none. */
-async function metric(name: string, labels = `issuer="${issuer.issuer}"`) {
-  const text = await (await fetch(`${gate.opsUrl}/metrics`)).text()
+async function metric(name: string, labels = `issuer="${issuer.issuer}"`, of = gate) {
+  const text = await (await fetch(`${of.opsUrl}/metrics`)).text()
   const line = text.split('\n').find((each) => each.startsWith(`${name}{${labels}} `))
   return line === undefined ? undefined : Number(line.slice(line.lastIndexOf(' ')))
 }
@@ -82,6 +87,23 @@ it('a fetch without success shows, and is in the log with its reason', async () 
   expect(line?.['msg']).toMatch(
     /unable to validate token; unable to fetch jwks: GET https:.* returned 503/,
   )
+})
+
+it('of an issuer that was away when the gate was started there is no time: the alert of stale keys asks for that', async () => {
+  issuer.discovery.status = 503
+  const late = await startWithIssuer()
+  const labels = `issuer="${issuer.issuer}"`
+  await expect.poll(() => metric('postern_issuer_last_fetch_failed', labels, late)).toBe(1)
+  const times = ['fetched', 'fresh_until'].map(
+    (of) => `postern_issuer_keys_${of}_timestamp_seconds`,
+  )
+  for (const name of times) expect(await metric(name, labels, late)).toBeUndefined()
+  await late.close()
+  const { groups } = parse(readFileSync(ALERTS, 'utf8'))
+  const { expr } = groups[0].rules.find(
+    (rule: { alert: string }) => rule.alert === 'PosternKeysStale',
+  )
+  expect(expr).toContain(`unless on (job, instance, issuer) ${times[0]}`)
 })
 
 it('tokens are counted, those that were known apart', async () => {

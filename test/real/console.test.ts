@@ -116,6 +116,27 @@ describe('who may', () => {
     await open.close()
   })
 
+  it('nobody by a cluster whose admins these are not, whoever has the name there', async () => {
+    const two = await startGate({
+      node,
+      clusters: { dev: {} },
+      top: { console: { admins: ['ops'], clusters: ['test'] } },
+    })
+    const by = async (cluster: string) => {
+      const options = `${JWT_SWITCH} --cluster=${cluster}`
+      const token = await two.token('ops')
+      return new pg.Client(pgConfig(two, 'ops', token, { database: 'postern', options }))
+    }
+    expect(await refusal((await by('dev')).connect())).toMatchObject({
+      code: '42501',
+      hint: expect.stringContaining('console.clusters'),
+    })
+    const good = await by('test')
+    await good.connect()
+    await good.end()
+    await two.close()
+  })
+
   it('nobody where there are no admins: the name is a database like any', async () => {
     const plain = await startGate({ node })
     const config = pgConfig(plain, 'carl', await plain.token('carl'), { database: 'postern' })
@@ -286,6 +307,40 @@ describe('what is done', () => {
     await ops.query(`UNDRAIN NODE '${name}'`)
     await enter('carl', 'postgres')
     await gate.event('drain_node', { NodeName: name, Drained: false })
+  })
+
+  it('a node of one cluster, and none of its name in another one', async () => {
+    const two = await startGate({
+      node,
+      clusters: { dev: {} },
+      top: { console: { admins: ['ops'], clusters: ['test'] } },
+    })
+    const into = async (cluster: string, user: string, database: string) => {
+      const options = `${JWT_SWITCH} --cluster=${cluster}`
+      const client = new pg.Client(
+        pgConfig(two, user, await two.token(user), { database, options }),
+      )
+      await client.connect()
+      clients.push(client)
+      return client
+    }
+    const ops = await into('test', 'ops', 'postern')
+    const [one] = await shown(ops, 'SHOW NODES')
+    const name = String(one?.['node'])
+    expect(await refusal(ops.query(`DRAIN NODE '${name}'`))).toMatchObject({
+      code: '22023',
+      message: `several clusters have a node ${name}: add CLUSTER and the name of one of them (dev, test)`,
+    })
+    await ops.query(`DRAIN NODE '${name}' CLUSTER 'test'`)
+    await two.event('drain_node', { NodeCluster: 'test', NodeName: name, Cluster: 'test' })
+    expect(await shown(ops, 'SHOW NODES')).toMatchObject([
+      { cluster: 'dev', drained: false },
+      { cluster: 'test', drained: true },
+    ])
+    expect(await refusal(into('test', 'carl', 'postgres'))).toMatchObject({ code: '08006' })
+    await into('dev', 'carl', 'postgres')
+    await Promise.all(clients.splice(0).map((client) => client.end()))
+    await two.close()
   })
 
   it('the configuration is read again', async () => {

@@ -2,13 +2,16 @@
  * The console of gates that share a state: what is revoked and set on one of them counts on all, and the list
  * of changes is theirs together. One of them has its sessions in processes of their own.
  */
+import { writeFile } from 'node:fs/promises'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { postern } from '../support/fresh_node.ts'
 import { type GateOptions, startGate, type TestGate } from '../support/gate.ts'
+import { pidsOf } from '../support/on_workers.ts'
 import { type Served, startServe } from '../support/serve.ts'
 import { type StateNode, startStateNode } from '../support/state_node.ts'
 import { ISSUER } from '../support/tokens.ts'
-import { pgConfig } from '../support/tools.ts'
+import { makeDirectory, pgConfig } from '../support/tools.ts'
 
 type Gate = Pick<TestGate, 'port' | 'caPem' | 'token'>
 
@@ -143,9 +146,9 @@ describe('settings', () => {
 
   it('of a cluster may leave out its name', async () => {
     const [one, other] = gates
-    await say(one, "SET CLUSTER SETTING session.grace TO '7s'")
+    await say(one, "SET CLUSTER SETTING health.interval TO '7s'")
     await expect
-      .poll(async () => (await limit(other, 'clusters.test.session.grace'))?.['value'], settled)
+      .poll(async () => (await limit(other, 'clusters.test.health.interval'))?.['value'], settled)
       .toBe('7s')
   })
 
@@ -156,6 +159,11 @@ describe('settings', () => {
       'write a whole number, not "many"',
     ],
     ['SET CLUSTER SETTING listeners = x', '42704', 'setting "listeners" does not exist'],
+    [
+      "SET CLUSTER SETTING limits.authentication_timeout = '1ms'",
+      '22023',
+      'write at least 1s: less may be said in the configuration file alone',
+    ],
   ])('%s: %s', async (sql, code, message) => {
     expect(await refusal(say(gates[0], sql))).toEqual({ code, message })
   })
@@ -166,7 +174,7 @@ describe('settings', () => {
     ).toEqual({
       code: '42501',
       message:
-        'the setting "clusters.test.server.jwt_authentication.claim" decides whom the gate trusts',
+        'the setting "clusters.test.server.jwt_authentication.claim" decides whom the gate trusts, or for how long',
     })
   })
 
@@ -185,6 +193,88 @@ describe('settings', () => {
     await expect
       .poll(async () => await limit(one, 'limits.connections'), settled)
       .toMatchObject({ value: '5000', problem: null })
+    // Taken back on the very gate that makes nothing of it.
+    await say(other, 'RESET CLUSTER SETTING limits.connections')
+    await expect
+      .poll(async () => await limit(one, 'limits.connections'), settled)
+      .toMatchObject({ value: '10000', origin: 'default' })
+    expect(await limit(other, 'limits.connections')).toMatchObject({ problem: null, set_by: '' })
+  })
+
+  /** As a gate of another version would, or one whose file allows more. */
+  const elsewhere = (change: string) =>
+    shared.sql(
+      `${change};
+       UPDATE postern.changes SET number = number + 1; NOTIFY postern_state`,
+      'consolestate',
+    )
+
+  it.each([
+    ['clusters.renamed.pool.size', 'set, and unknown to this gate', '42501'],
+    ['of.another.version', 'set, and unknown to this gate', '42501'],
+    [
+      'clusters.test.session.grace',
+      'set, but the file does not allow it: console.may_change_trust',
+      '42501',
+    ],
+    [
+      'limits.handshake_timeout',
+      'set, but: write at least 1s: less may be said in the configuration file alone',
+      undefined,
+    ],
+  ])(
+    'that do not count are shown, and taken back by whom they concern: %s',
+    async (name, problem, code) => {
+      const [one] = gates
+      const row = async () =>
+        (await say(one, `SHOW CLUSTER SETTINGS WHERE variable = '${name}'`))[0]
+      await elsewhere(`INSERT INTO postern.settings VALUES ('${name}', '1ms', 'ops', 0)`)
+      await expect.poll(row, settled).toMatchObject({ origin: 'default', set_by: 'ops', problem })
+      expect((await say(one, `SHOW CLUSTER SETTING ${name}`))[0]).toMatchObject({ problem })
+      const refused = await refusal(say(one, `RESET CLUSTER SETTING ${name}`))
+      expect(refused?.code).toBe(code)
+      if (code !== undefined) await elsewhere(`DELETE FROM postern.settings WHERE name = '${name}'`)
+      await expect.poll(async () => (await row())?.['problem'] ?? null, settled).toBeNull()
+      expect(
+        await shared.sql('SELECT name FROM postern.settings', 'consolestate'),
+      ).not.toContainEqual({
+        name,
+      })
+    },
+  )
+
+  it('are listed and taken back by a command, for when nobody gets to the console', async () => {
+    const [one] = gates
+    const dir = await makeDirectory()
+    const place = { role: 'consolestate', database: 'consolestate' }
+    const listeners = [{ address: '127.0.0.1:0', allow_plaintext: true }]
+    const test = { kind: 'postgresql', nodes: [{ address: shared.address }], sign_in: 'trust' }
+    const configuration = { listeners, clusters: { test }, state: { cluster: 'test', ...place } }
+    await writeFile(`${dir}/postern.yaml`, JSON.stringify(configuration))
+    const settings = (...args: string[]) =>
+      postern(['settings', ...args, '--config', `${dir}/postern.yaml`], dir)
+    await say(one, 'SET CLUSTER SETTING limits.sessions_per_user = 3')
+    const { stdout } = await settings('list')
+    expect(stdout).toMatch(/^\S+Z {2}limits\.sessions_per_user = 3 \(by ops \(ops of \S+\)\)$/m)
+    // In the console's short form.
+    expect(await settings('reset', 'health.interval')).toEqual({
+      code: 0,
+      stdout:
+        'Reset: clusters.test.health.interval\nGates that follow the state have it at once.\n',
+      stderr: '',
+    })
+    expect(await settings('reset', 'limits.sessions_per_user')).toMatchObject({ code: 0 })
+    await expect.poll(async () => (await limit(one))?.['origin'], settled).toBe('default')
+    expect(await settings('reset', 'limits.sessions_per_user')).toMatchObject({
+      code: 64,
+      stderr: 'postern: this is not set; postern settings list\n',
+    })
+    expect((await settings('list')).stdout).not.toContain('sessions_per_user')
+    expect((await say(one, 'SHOW CHANGES LIMIT 1'))[0]).toMatchObject({
+      change: 'set_cluster_setting',
+      statement: 'postern settings: reset limits.sessions_per_user',
+      who: 'somebody',
+    })
   })
 
   it('that make a gate’s file wrong are not taken there, and it says so', async () => {
@@ -247,6 +337,19 @@ describe('a gate with worker processes', () => {
     await say(served, 'UNDRAIN NODE $1', [node?.['node']])
     await expect.poll(carlIsRefused, settled).toBeUndefined()
   }, 60_000)
+
+  it('shows no session of a worker that died, and those of the others', async () => {
+    const sessions = await Promise.all(
+      Array.from({ length: 6 }, () => enter(served, 'carl', 'postgres')),
+    )
+    const shown = () => say(served, "SHOW SESSIONS WHERE user_name = 'carl'")
+    const before = await shown()
+    const killed = before[0]?.['worker']
+    const others = before.filter(({ worker }) => worker !== killed)
+    process.kill(pidsOf(served).get(Number(killed)) ?? 0, 'SIGKILL')
+    await expect.poll(shown, settled).toEqual(others)
+    await Promise.all(sessions.map(({ client }) => client.end()))
+  }, 30_000)
 
   it('has what was set, in each of them', async () => {
     expect(await say(served, 'SHOW CLUSTER SETTING shutdown.grace')).toMatchObject([

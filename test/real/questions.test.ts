@@ -80,7 +80,7 @@ async function openTroubled(): Promise<void> {
     listener: { tls: { cert_file: 'next.crt', key_file: 'next.key' } },
     files: { '/etc/postern/next.crt': next.certPem, '/etc/postern/next.key': next.keyPem },
     top: {
-      console: { admins: ['ops'] },
+      console: { admins: ['ops'], clusters: ['test'] },
       access: [{ user: 'carl', action: 'deny' }, { action: 'allow' }],
     },
   })
@@ -98,7 +98,7 @@ beforeAll(async () => {
   await signIn('maxroach', await gate.token('maxroach'))
   await signIn('maxroach', await fromPartner('maxroach'), '--cluster=reports')
   await expect(signIn('carl', await gate.token('carl'))).rejects.toThrow(/no access entry/)
-  await say(`DRAIN NODE '${node}'; UNDRAIN NODE '${node}'`)
+  await say(`DRAIN NODE '${node}' CLUSTER 'test'; UNDRAIN NODE '${node}' CLUSTER 'test'`)
 })
 afterAll(async () => {
   for (const client of sessions) await client.end()
@@ -161,8 +161,8 @@ describeWith('psql', 'asked by psql', () => {
   it('what changed, and who changed it', async () => {
     const rows = await answer('What changed since yesterday, and who changed it?')
     expect(rows.map((row) => row.slice(1, 4))).toEqual([
-      ['drain_node', `UNDRAIN NODE '${node}'`, `ops (ops of ${ISSUER})`],
-      ['drain_node', `DRAIN NODE '${node}'`, `ops (ops of ${ISSUER})`],
+      ['drain_node', `UNDRAIN NODE '${node}' CLUSTER 'test'`, `ops (ops of ${ISSUER})`],
+      ['drain_node', `DRAIN NODE '${node}' CLUSTER 'test'`, `ops (ops of ${ISSUER})`],
     ])
   })
 

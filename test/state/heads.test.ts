@@ -70,6 +70,10 @@ it('keeps the last head of each chain, which only goes forward, and prints them 
   ])
   expect(await heads('--gate', 'gate-1')).toMatchObject([{ Chain: 'c1' }])
   expect(await heads('--gate', 'gate-3')).toEqual([])
+  nowMs += 10_000
+  await state.keepHead({ chain: 'c0', seq: 2, mac: MAC }, 'gate-1')
+  expect(await state.lastHead('gate-1')).toMatchObject({ chain: 'c0', seq: 2, mac: MAC })
+  expect(await state.lastHead('gate-3')).toBeUndefined()
 })
 
 it('has the last head of a gate that ended, which its stream has to reach', async () => {

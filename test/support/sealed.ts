@@ -17,7 +17,7 @@ export function openSealed(path: string, options: AuditOptions = { seal: KEY }):
   return openAudit(openAuditStream(path), () => NOW, options)
 }
 
-export function say(audit: Audit, ...sessions: string[]): void {
+export function say(audit: Pick<Audit, 'write'>, ...sessions: string[]): void {
   for (const SessionID of sessions)
     audit.write(1, { EventType: 'client_session_end', SessionID } as never)
 }

@@ -83,6 +83,7 @@ export function calm(changes: Partial<Status> = {}): Status {
       meanParts: { client: 21.4, issuer: 0.2, node: 12.9, gate: 3.7 },
     },
     refusals: [refused('invalid_token', 1, 0, 2, 0, 0), refused('invalid_principal', 1)],
+    evidence: { unwrittenMs: undefined, unkept: [] },
     shared: {
       number: '17',
       ageMs: 2_300,
@@ -183,6 +184,10 @@ export function troubled(changes: Partial<Status> = {}): Status {
       refused('jwks_unavailable', 1, 1),
       refused('token_required', 2),
     ],
+    evidence: {
+      unwrittenMs: NOW_MS - 2 * MINUTE_MS,
+      unkept: [{ place: 'audit.anchor', sinceMs: NOW_MS - 90 * MINUTE_MS }],
+    },
     shared: {
       number: '18',
       ageMs: 74_000,

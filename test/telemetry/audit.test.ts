@@ -210,6 +210,33 @@ describe('required', () => {
     expect((await verify(text, [audit.head()])).wrong).toEqual([])
   })
 
+  it('begins one other chain, however many waited for a slow disk', async () => {
+    let text = ''
+    const syncs: PromiseWithResolvers<void>[] = []
+    const sink: AuditSink = {
+      write: (line) => {
+        text += line
+      },
+      sync() {
+        const next = Promise.withResolvers<void>()
+        syncs.push(next)
+        return next.promise
+      },
+    }
+    const audit = openAudit(sink, now, { seal: KEY, required: true })
+    const first = [audit.write(1, GRANTED), audit.write(2, GRANTED), audit.write(3, GRANTED)]
+    syncs[0]?.reject(new Error('late'))
+    await expect(first[0]).rejects.toThrow('late')
+    const fresh = audit.write(4, GRANTED)
+    for (const each of syncs.slice(1, 3)) each.reject(new Error('late'))
+    for (const each of first) await expect(each).rejects.toThrow('late')
+    say(audit, 'a')
+    syncs[3]?.resolve()
+    await fresh
+    expect(text.match(/seal_begin/g)).toHaveLength(2)
+    expect((await verify(text, [audit.head()])).wrong).toEqual([])
+  })
+
   it('is a real fdatasync of a file; what can’t be synced lets nobody in', async () => {
     const audit = openAudit(openAuditStream(newFile()), now, { required: true })
     await Promise.all([audit.write(1, GRANTED), audit.write(2, GRANTED), audit.sync()])

@@ -59,7 +59,7 @@ const EVENTS: { [E in Type]: Record<Own<E>, true> } & {
     Statement: true,
   },
   cancel_session: { CanceledSessionID: true, CanceledUser: true, Statement: true },
-  drain_node: { NodeName: true, Drained: true, Statement: true },
+  drain_node: { NodeCluster: true, NodeName: true, Drained: true, Statement: true },
   reload: { Statement: true },
   seal_begin: { Version: true, Chain: true, KeyID: true, Why: true, Previous: true },
 }

@@ -1,32 +1,34 @@
 /** The head of the audit stream, kept elsewhere: when, what is said where it can't be, and the last one. */
-import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { afterAll, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import type { Metric } from '../../src/peers/messages.ts'
-import { anchorFile, openHeads } from '../../src/telemetry/heads.ts'
+import { type HeadPlace, lastKept, openHeads } from '../../src/telemetry/heads.ts'
 import type { Head } from '../../src/telemetry/seal.ts'
 
-const dir = mkdtempSync(join(tmpdir(), 'postern-heads-'))
-afterAll(() => rmSync(dir, { recursive: true }))
-
 const head = (seq: number): Head => ({ chain: 'c', seq, mac: `${seq}` })
+const never = new Promise<never>(() => undefined)
 
-function start(keep: (head: Head) => Promise<void>, sync = async (): Promise<void> => undefined) {
+function placeOf(keep: (head: Head) => Promise<void>, name = 'audit.anchor'): HeadPlace {
+  return { name, keep, last: async () => undefined }
+}
+
+function start(
+  places: HeadPlace[],
+  sync = async (): Promise<void> => undefined,
+  givenMs: number | undefined = undefined,
+) {
   const lines: string[] = []
   const counted: Metric[] = []
   const tell = (line: unknown) => void lines.push(String(line))
   const now: { head: Head | undefined } = { head: undefined }
-  const places = [{ name: 'audit.anchor', keep }]
   const log = { info: tell, error: tell } as never
   const count = (metric: Metric) => void counted.push(metric)
-  const heads = openHeads({ head: () => now.head, sync, places, log, count }, 2)
+  const heads = openHeads({ head: () => now.head, sync, places, log, count }, 2, givenMs)
   return { heads, lines, now, counted }
 }
 
 it('is kept once for each that is another one, and the last one at the end', async () => {
   const kept: number[] = []
-  const { heads, now, lines, counted } = start(async ({ seq }) => void kept.push(seq))
+  const { heads, now, lines, counted } = start([placeOf(async ({ seq }) => void kept.push(seq))])
   now.head = head(1)
   await expect.poll(() => kept, { interval: 1 }).toEqual([1])
   now.head = head(2)
@@ -36,8 +38,10 @@ it('is kept once for each that is another one, and the last one at the end', asy
   expect(kept).toEqual([1, 2, 3])
   now.head = head(4)
   await heads.close()
-  const one = { name: 'audit_head', place: 'audit.anchor', result: 'kept' }
-  expect(counted).toEqual([one, one, one, one])
+  const of = { name: 'audit_head', place: 'audit.anchor' }
+  const one = { ...of, result: 'kept' }
+  // From the beginning on a metric is there that an alert can compare with.
+  expect(counted).toEqual([{ ...of, result: 'failed', heads: 0 }, one, one, one, one])
   expect(lines).toEqual([])
 })
 
@@ -47,7 +51,7 @@ it('is not kept before all of it is durable', async () => {
   const sync = async () => {
     if (!durable) throw new Error('EIO')
   }
-  const { heads, now, lines } = start(async ({ seq }) => void kept.push(seq), sync)
+  const { heads, now, lines } = start([placeOf(async ({ seq }) => void kept.push(seq))], sync)
   now.head = head(1)
   await heads.close()
   expect(kept).toEqual([])
@@ -60,10 +64,11 @@ it('is not kept before all of it is durable', async () => {
 it('that can’t be kept is told once, and when it can be again', async () => {
   let fails = true
   let tries = 0
-  const { heads, now, lines } = start(async () => {
+  const keep = async () => {
     tries++
     if (fails) throw new Error('EROFS')
-  })
+  }
+  const { heads, now, lines } = start([placeOf(keep)])
   now.head = head(1)
   await expect.poll(() => tries, { interval: 1 }).toBeGreaterThan(3)
   expect(lines).toEqual(["audit.anchor: the head of the audit stream can't be kept: EROFS"])
@@ -73,22 +78,64 @@ it('that can’t be kept is told once, and when it can be again', async () => {
   await heads.close()
 })
 
-it('is a line of a file that its owner alone can read', async () => {
-  const path = join(dir, 'heads')
-  const place = anchorFile(path, () => 1_700_000_000_000)
-  await place.keep(head(1))
-  await place.keep(head(2))
-  expect(
-    readFileSync(path, 'utf8')
-      .trim()
-      .split('\n')
-      .map((line) => JSON.parse(line)),
-  ).toEqual([
-    { At: '2023-11-14T22:13:20.000Z', Chain: 'c', Seq: 1, Mac: '1' },
-    { At: '2023-11-14T22:13:20.000Z', Chain: 'c', Seq: 2, Mac: '2' },
-  ])
-  expect(statSync(path).mode & 0o777).toBe(0o600)
-  await expect(anchorFile(join(dir, 'no', 'where'), Date.now).keep(head(1))).rejects.toThrow(
-    'ENOENT',
-  )
+it('a place that hangs keeps no other one waiting, is told, and is asked for nothing more meanwhile', async () => {
+  const kept: number[] = []
+  const stuck: PromiseWithResolvers<void>[] = []
+  const hanging = () => {
+    const one = Promise.withResolvers<void>()
+    stuck.push(one)
+    return one.promise
+  }
+  const places = [placeOf(hanging), placeOf(async ({ seq }) => void kept.push(seq), 'state')]
+  const { heads, now, lines, counted } = start(places, undefined, 5)
+  const failed = () => counted.filter((each) => 'heads' in each === false && isFailed(each))
+  const isFailed = (each: Metric) => each.name === 'audit_head' && each.result === 'failed'
+  now.head = head(1)
+  await expect.poll(() => kept, { interval: 1 }).toEqual([1])
+  now.head = head(2)
+  await expect.poll(() => kept, { interval: 1 }).toEqual([1, 2])
+  await expect.poll(() => failed().length, { interval: 1 }).toBeGreaterThan(3)
+  expect(stuck).toHaveLength(1)
+  const says = "audit.anchor: the head of the audit stream can't be kept: it took more than 0.005 s"
+  expect(lines).toEqual([says])
+  stuck[0]?.resolve()
+  await expect.poll(() => stuck.length, { interval: 1 }).toBe(2)
+  stuck[1]?.resolve()
+  await expect.poll(() => lines.slice(1), { interval: 1 }).not.toEqual([])
+  expect(lines[1]).toBe('audit.anchor: the head of the audit stream is kept again')
+  now.head = head(3)
+  await heads.close()
+  expect(kept).toEqual([1, 2, 3])
+})
+
+describe('the last one that was kept', () => {
+  const at = (name: string, last: () => Promise<Head | undefined>): HeadPlace => ({
+    name,
+    keep: async () => undefined,
+    last,
+  })
+  const nothing = at('one', async () => undefined)
+
+  it.each<[string, HeadPlace[], Head | undefined, string[]]>([
+    ['of no place', [], undefined, []],
+    ['of one that has none', [nothing], undefined, []],
+    ['of the first that has one', [nothing, at('other', async () => head(7))], head(7), []],
+    [
+      'behind one that hangs',
+      [at('slow', () => never), at('other', async () => head(7))],
+      head(7),
+      ["slow: the last head of the audit stream can't be read: it took more than 0.005 s"],
+    ],
+    [
+      'behind one that fails',
+      [at('gone', () => Promise.reject(new Error('EIO')))],
+      undefined,
+      ["gone: the last head of the audit stream can't be read: EIO"],
+    ],
+  ])('%s', async (_what, places, expected, says) => {
+    const lines: string[] = []
+    const log = { warn: (line: unknown) => void lines.push(String(line)) } as never
+    expect(await lastKept(places, log, 5)).toEqual(expected)
+    expect(lines).toEqual(says)
+  })
 })

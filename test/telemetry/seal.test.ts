@@ -220,8 +220,7 @@ describe('lines in any order, any of them left out, or there twice', () => {
     const again = openSealed(path)
     say(again, 'c', 'd')
     const all = textOf(path).split(/(?<=\n)/)
-    // The last two: the beginning of an older chain behind a newer one, as of a gate whose file was lost. No head of it is given.
-    const asItIs = ['0,1,2,3,4,5', '3,4,5', '3,4,5,0', '3,4,5,0,1']
+    const asItIs = ['0,1,2,3,4,5', '3,4,5']
     const some = fc.array(fc.integer({ min: 0, max: all.length - 1 }), { maxLength: 8 })
     const shuffled = fc.shuffledSubarray(all.map((_, at) => at))
     await fc.assert(
@@ -229,7 +228,15 @@ describe('lines in any order, any of them left out, or there twice', () => {
         const { wrong } = await verify(order.map((at) => all[at]).join(''), [again.head()])
         expect(wrong.length === 0).toBe(asItIs.includes(order.join(',')))
       }),
-      { numRuns: 500, examples: [[[0, 1, 2, 3, 4, 5]], [[3, 4, 5]], [[3, 4, 5, 0, 1, 2]]] },
+      {
+        numRuns: 500,
+        examples: [
+          [0, 1, 2, 3, 4, 5],
+          [3, 4, 5],
+          [3, 4, 5, 0],
+          [3, 4, 5, 0, 1, 2],
+        ].map((each) => [each]),
+      },
     )
   })
 })
@@ -253,6 +260,76 @@ describe('chains that are missing', () => {
       'cut',
     ])
     expect((await verify(all.slice(0, 2).join(''), heads.slice(1))).wrong).toEqual(['cut'])
+  })
+})
+
+describe('a chain that says that nothing came before it, behind another one', () => {
+  it('is somebody else’s, where heads are given and none is of it', async () => {
+    const stranger = openSealed(newFile())
+    say(stranger, 'x')
+    const path = newFile()
+    say(openSealed(path), 'y')
+    const text = whole + textOf(path)
+    const { wrong, findings } = await verify(text, [head])
+    expect([wrong, findings[0]?.says]).toEqual([
+      ['unlinked 0:7'],
+      'the chain that begins here does not know what came before it, and no head is of it',
+    ])
+    expect((await verify(text)).wrong).toEqual([])
+  })
+
+  it('is the gate’s own, where a head is of it', async () => {
+    const path = newFile()
+    const other = openSealed(path)
+    say(other, 'y')
+    const { wrong, notes } = await verify(whole + textOf(path), [head, other.head()])
+    expect(wrong).toEqual([])
+    expect(notes[0]?.says).toMatch('what was cut off there shows by a head alone')
+  })
+})
+
+const FORGED =
+  '{"channel":"SESSIONS","Timestamp":1,"InstanceID":0,"EventType":"client_authentication_ok","User":"root"}'
+
+describe('what somebody passes off as torn shows', () => {
+  it.each<[string, string, string[]]>([
+    ['two events on one line', `${FORGED} ${FORGED}\n`, ['unsealed 0:4']],
+    ['an event that has something behind it', `${FORGED},\n`, ['unsealed 0:4']],
+    [
+      'one that is in another',
+      `{"channel":"SESSIONS","Timestamp":1,"a":${FORGED}\n`,
+      ['unsealed 0:4'],
+    ],
+    ['one with a brace in a text', `${FORGED.replace('root', '{\\"{')},\n`, ['unsealed 0:4']],
+    ['one that is too long', `${FORGED.slice(0, -1)}${' '.repeat(1_100_000)}}\n`, ['unsealed 0:4']],
+    ['words', 'nothing\n', ['unsealed 0:4']],
+    [
+      'a torn one that has its words in a text',
+      `${FORGED.replace('root"}', '\\"channel\\":\\"')}\n`,
+      [],
+    ],
+    ['a line that is torn', `${FORGED.slice(0, -1)}\n`, []],
+    ['one that is torn in a text', `${FORGED.replace('root"}', '{}}\\')}\n`, []],
+    ['one that is torn at once', '{"ch\n', []],
+    ['a blank line, and one of nothing', '\n\0\0\n', []],
+  ])('%s, before a new start', async (_what, put, wrong) => {
+    const path = newFile()
+    say(openSealed(path), 'a', 'b')
+    const first = textOf(path)
+    say(openSealed(path), 'c')
+    const text = `${first}${put}${textOf(path).slice(first.length)}`
+    expect((await verify(text)).wrong).toEqual(wrong)
+  })
+
+  it.each<[string, string, string[]]>([
+    ['whole events', `${FORGED},\n`.repeat(50), ['unsealed 0:7']],
+    ['one, without a line feed', `${FORGED},`, ['unsealed 0:7']],
+    ['a torn one that goes on', `${FORGED.slice(0, -1)}\n`, ['unsealed 0:7']],
+    ['two torn ones', `${FORGED.slice(0, -1)}\n${FORGED.slice(0, -1)}`, ['unsealed 0:7']],
+    ['a torn one', FORGED.slice(0, -1), []],
+    ['zeros', '\0'.repeat(4096), []],
+  ])('%s, at the end', async (_what, put, wrong) => {
+    expect((await verify(whole + put, [head])).wrong).toEqual(wrong)
   })
 })
 

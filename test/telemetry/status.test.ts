@@ -62,6 +62,7 @@ function status(parts: Partial<StatusParts> = {}) {
     nodesSeen: { nodes: () => [] },
     refusals: { counts: () => [] },
     tally: openTally(() => NOW_MS),
+    evidence: () => ({ unwrittenMs: undefined, unkept: [] }),
     state: undefined,
     ...parts,
   }

@@ -44,8 +44,9 @@ async function startServer(port = 0, tls?: { key: string; cert: string }) {
   return { port: (server.address() as AddressInfo).port, messages, sockets, stop }
 }
 
-function open(port: number, tls?: { ca: string | undefined }) {
-  const sink = openSyslog({ host: '127.0.0.1', port, tls }, { hostName: 'gate-1', now: () => NOW })
+function open(port: number, tls?: { ca: string | undefined }, takenMs?: number) {
+  const parts = { hostName: 'gate-1', now: () => NOW, ...(takenMs && { takenMs }) }
+  const sink = openSyslog({ host: '127.0.0.1', port, tls }, parts)
   const troubles: (string | undefined)[] = []
   sink.onTrouble?.((problem) => troubles.push(problem))
   ends.push(() => void sink.close?.())
@@ -98,6 +99,32 @@ describe('a syslog server', () => {
     await expect.poll(() => again.messages.at(-1)).toContain('"e"')
     const all = [...lines(server.messages), ...lines(again.messages)]
     expect((await verify([...new Set(all)].join(''))).wrong).toEqual([])
+  })
+
+  it('that is stuck and keeps the connection is given up: the next connection gets all of it', async () => {
+    const server = await startServer()
+    const { sink, troubles } = open(server.port, undefined, 100)
+    await expect.poll(() => server.sockets.size).toBe(1)
+    for (const socket of server.sockets) socket.pause()
+    const many = 10_000
+    for (let count = 0; count < many; count++)
+      sink.write(`${JSON.stringify({ count, of: 'x'.repeat(1_000) })}\n`)
+    await expect.poll(() => troubles[0]).toBe('it took nothing for 0.1 s')
+    const last = () => server.messages.at(-1)?.includes(`"count":${many - 1},`)
+    await expect.poll(last, { timeout: 10_000 }).toBe(true)
+    expect(troubles.at(-1)).toBeUndefined()
+    await sink.sync?.()
+  })
+
+  it('that is away at the end: says how many lines are lost', async () => {
+    const { sink } = open(await freePort())
+    for (let count = 0; count < 3; count++) sink.write('{}\n')
+    expect(await sink.close?.()).toBe(3)
+    const server = await startServer()
+    const taken = open(server.port).sink
+    taken.write('{}\n')
+    await expect.poll(() => server.messages).toHaveLength(1)
+    expect(await taken.close?.()).toBe(0)
   })
 
   it('that takes nothing holds nobody for ever: required logins are refused, and others when all is full', async () => {

@@ -52,6 +52,16 @@ it('has none whose line could not be written, and none that failed behind it', a
   expect(later.whoIsIn.sessions()).toEqual([])
 })
 
+it('a worker tells of its own sessions alone', async () => {
+  const { whoIsIn, write } = open()
+  await write(3, ok())
+  await write(4, end())
+  await write(4, ok({ User: 'ops', Node: 'console' }))
+  expect(whoIsIn.event('a1')).toMatchObject({ worker: 3, event: { User: 'carl' } })
+  await write(3, end())
+  expect(whoIsIn.size).toBe(0)
+})
+
 it('an end is one, though it could not be written', async () => {
   let full = false
   const { whoIsIn, write } = open(() => {
