@@ -1,15 +1,38 @@
 import { defineConfig } from 'vitest/config'
 
+/** Tests of functions and of sockets of their own: they are over in moments, and leave nothing in a process. */
+const ROOMS = [
+  'answers',
+  'cli',
+  'cluster',
+  'config',
+  'console',
+  'identity',
+  'issuers',
+  'ops',
+  'peers',
+  'policy',
+  'sql',
+  'state',
+  'telemetry',
+  'wire',
+].map((room) => `test/${room}/*.test.ts`)
+
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
     globalSetup: ['test/support/setup.ts'],
+    setupFiles: ['test/support/each_file.ts'],
     pool: 'forks',
-    // Tests wait more than they work: three at a time, however few processors there are.
-    maxWorkers: 3,
+    // Tests wait more than they work: four at a time, however few processors there are.
+    maxWorkers: 4,
     testTimeout: 20_000,
     // What is waited for comes at once, but on a machine that others load.
     expect: { poll: { timeout: 8_000 } },
     hookTimeout: 60_000,
+    projects: [
+      // A process for many files: half of what they take is its start.
+      { test: { name: 'rooms', include: ROOMS, isolate: false } },
+      { test: { name: 'all else', include: ['test/**/*.test.ts'], exclude: ROOMS } },
+    ],
   },
 })

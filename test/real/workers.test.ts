@@ -179,8 +179,8 @@ describe('a gate of two workers', () => {
 })
 
 describe('workers that are replaced', () => {
-  /** Of both workers: sixteen of them in all. */
-  const REPLACEMENTS = 8
+  /** Of both workers: eight of them in all. */
+  const REPLACEMENTS = 4
   const CLIENTS = 8
 
   it(`${REPLACEMENTS} times under a load of connects: nobody is reset`, {

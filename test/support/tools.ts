@@ -9,7 +9,7 @@ import { chmod, chown, mkdtemp, readFile, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type pg from 'pg'
-import { afterAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 
 export const PYTHON = '/usr/bin/python3'
 /** The tree, our program in it, and the Node that npm runs it with. */
@@ -117,11 +117,13 @@ const UNTIL_MS = 30_000
 const running = new Map<ChildProcessWithoutNullStreams, Promise<Ended>>()
 const directories: string[] = []
 
-afterAll(async () => {
+/** Of the file of tests that is over; see each_file.ts. */
+export async function endAll(): Promise<void> {
   for (const child of running.keys()) child.kill('SIGKILL')
   await Promise.allSettled(running.values())
   removeDirectories()
-})
+}
+
 // A hook that fails takes the place of those after it.
 process.once('exit', removeDirectories)
 
