@@ -1,6 +1,7 @@
 /** All targets, in the order in which a run takes them. */
 import { askTargets } from './ask_targets.ts'
 import { configTargets } from './config_targets.ts'
+import { consoleTargets } from './console_targets.ts'
 import { gateTargets } from './gate_targets.ts'
 import { identityTargets } from './identity_targets.ts'
 import { issuerTargets } from './issuer_targets.ts'
@@ -29,6 +30,7 @@ export const TARGETS: readonly Target[] = [
   ...ruleTargets,
   ...policyTargets,
   ...stateTargets,
+  ...consoleTargets,
   ...telemetryTargets,
   ...gateTargets,
   ...sessionTargets,
