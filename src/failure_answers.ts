@@ -112,7 +112,7 @@ export const ANSWERS = {
     ...answer,
     level: 'warn',
     sqlstate: '57014',
-    say: 'the statement was not done in time, and may still be done',
+    say: 'it is not known whether the statement was done, or will be',
     hint: 'SHOW CHANGES tells whether it was',
   },
 } as const

@@ -101,11 +101,10 @@ export async function openGate(config: Config, surroundings: Surroundings): Prom
   })
   const watched = watchIssuers(() => primary.config().clusters, metrics, log)
   live.notReady = () => (live.isClosing ? 'closing' : whyNotReady(workers, state))
-  const { addresses } = workers
   const about = { version: surroundings.version, ops: ops?.port, peers, clusters: names(config) }
-  log.info({ ...about, listening: addresses }, 'the gate is open')
+  log.info({ ...about, listening: workers.addresses }, 'the gate is open')
   return {
-    addresses,
+    addresses: workers.addresses,
     opsPort: ops?.port,
     broken: broken.promise,
     reload(read) {
@@ -267,13 +266,14 @@ async function openWithPeers(config: Config, primary: WithStatus, surroundings: 
     })
     // However many workers have a client's cancels.
     const cancel = boundByAddress(gates.cancel, { now, count })
-    workers = await openAll(config, { ...primary, state, gates: { cancel }, desk }, surroundings)
+    const first = primary.config()
+    workers = await openAll(first, { ...primary, state, gates: { cancel }, desk }, surroundings)
     const opened = workers
     live.renew = (next) => {
       opened.renew(next)
       gates.renew(next.peers)
     }
-    if (primary.config() !== config) opened.renew(primary.config())
+    if (primary.config() !== first) opened.renew(primary.config())
     const door = await gates.listen(workers.cancel)
     return { workers, gates, state, peers: door?.port, desk }
   } catch (thrown) {

@@ -14,9 +14,14 @@ const TWICE_MS = 1_000
 /** For what is to be told to clusters before the end, from the second signal on. */
 const HURRY_MS = 2_000
 const HURRIED = 130
+/** What is under way when all is said and done has as long to end by itself. */
+const HELD_MS = 2_000
 let askedMs = 0
 let exitCode: typeof HURRIED | undefined
-const exit = () => process.exit(HURRIED)
+const exit = () => {
+  endHeld()
+  process.exit(HURRIED)
+}
 let hurry: () => void = exit
 const end = () => {
   // npm passes a signal on that the terminal has sent us already: only a later one is another one.
@@ -72,6 +77,18 @@ const ended = await runCli(process.argv.slice(2), {
   processors: availableParallelism(),
 })
 process.exitCode = exitCode ?? ended
+setTimeout(endHeld, HELD_MS).unref()
+
+/**
+ * A file system or a name server that hangs holds one of Node's threads, and neither the end of all work nor
+ * `process.exit` comes before that thread is back.
+ */
+function endHeld(): void {
+  const isOfThread = (what: string) => /^(?:FSReq|GetAddrInfo|GetNameInfo)/.test(what)
+  if (!process.getActiveResourcesInfo().some(isOfThread)) return
+  process.stderr.write('postern: ended while a file or a name was waited for\n')
+  process.kill(process.pid, 'SIGKILL')
+}
 
 /** A container may run us as a user that has no name. */
 function userName(): string {

@@ -2,9 +2,9 @@
  * The configuration of a running gate, with what was set for all gates: what counts where the two don't agree, and
  * what may be set at all. With real gates: test/real/reload.test.ts, test/real/console_shared.test.ts.
  */
-import { expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { type Config, parseConfig } from '../src/config/config.ts'
-import { asFailure } from '../src/failure.ts'
+import { asFailure, type Failure } from '../src/failure.ts'
 import { openReloading } from '../src/reloading.ts'
 import type { KeptSetting, StateSnapshot } from '../src/state/snapshot.ts'
 import { openLog } from '../src/telemetry/log.ts'
@@ -24,13 +24,14 @@ clusters:
 ${more}`
 
 /** A gate's configuration, with a file and a shared state that the test changes. */
-function open(more = TRUSTED) {
+function open(more = TRUSTED, first: Record<string, string> = {}, hears = true) {
   const file = { text: fileOf(more) }
   const outside = { env: () => undefined, readFile: () => '', fileMode: () => 0o600, now: () => 0 }
   const read = (previous?: Config) => parseConfig('postern.yaml', file.text, outside, previous)
   const opened = read()
   let current = opened
   const lines: string[] = []
+  const broken: Failure[] = []
   const log = openLog({ write: (line) => void lines.push(line) }, 'info', () => 0)
   const reloading = openReloading({
     opened,
@@ -40,12 +41,19 @@ function open(more = TRUSTED) {
     },
     read,
     live: { isClosing: false, renew: () => undefined },
+    broken: { resolve: (why) => void broken.push(why) },
     log,
   })
-  let settings: KeptSetting[] = []
-  let number = 1
+  const kept = (name: string, value: string) => ({ name, value, who: 'ops', at: 0 })
+  let settings: KeptSetting[] = Object.entries(first).map(([name, value]) => kept(name, value))
+  let number = hears ? 1 : 0
   let heard: (snapshot: StateSnapshot) => void = () => undefined
-  const snapshot = () => ({ number: String(number), revocations: [], entries: [], settings })
+  const snapshot = () => ({
+    number: number === 0 ? '' : `${number}`,
+    revocations: [],
+    entries: [],
+    settings,
+  })
   reloading.follow({
     snapshot,
     ageMs: () => 0,
@@ -57,6 +65,7 @@ function open(more = TRUSTED) {
   return {
     file,
     lines,
+    broken,
     reloading,
     config: () => current,
     shown: (name: string) => current.settings.find((each) => each.name === name),
@@ -64,7 +73,7 @@ function open(more = TRUSTED) {
     /** Another gate has set it. */
     put(name: string, value: string | undefined) {
       settings = settings.filter((each) => each.name !== name)
-      if (value !== undefined) settings = [...settings, { name, value, who: 'ops', at: 0 }]
+      if (value !== undefined) settings = [...settings, kept(name, value)]
       number += 1
       heard(snapshot())
     },
@@ -125,20 +134,151 @@ it('settings that are a mistake together leave those in use, and the file can be
   expect(gate.config().limits.connections).toBe(90)
 })
 
-it('what is in use by now counts, where the file makes a mistake of that as well: the file alone', () => {
-  const gate = open()
-  gate.put(ISSUERS, 'https://issuer.example')
-  gate.put(OAUTH, 'true')
-  expect(gate.config().clusters[0].oauthbearer).toBeDefined()
-  gate.file.text = fileOf(`    non_jwt_logins: detect\n${TRUSTED}limits: {connections: 70}\n`)
-  expect(gate.reload()).toBeUndefined()
-  expect(gate.config().limits.connections).toBe(70)
-  expect(gate.config().clusters[0].oauthbearer).toBeUndefined()
-  expect(gate.reloading.problem()).toContain('a client can be asked one question')
-  // Whoever takes all of it back has nothing more to be told.
-  gate.put(ISSUERS, undefined)
-  gate.put(OAUTH, undefined)
-  expect(gate.reloading.problem()).toBeUndefined()
+const [CORP, PARTNER] = ['https://corp.example', 'https://partner.example']
+const issuers = (...names: string[]) =>
+  `    server.jwt_authentication.issuers.configuration: '${JSON.stringify(names)}'\n`
+const [BOTH, ONE] = [`${issuers(CORP, PARTNER)}${TRUSTED}`, `${issuers(PARTNER)}${TRUSTED}`]
+const MAP = `${SERVER}.identity_map.configuration`
+const PARTNERS = `${PARTNER} /^.*$ partner_ro\n`
+const MAPPED = `${CORP} /^(.*)@corp$ \\1\n${PARTNERS}`
+const AT_EXPIRY = 'clusters.main.session.end_at_token_expiry'
+const NOT_ACCEPTED = `"${CORP}" is not an accepted issuer`
+const toDo = (name: string) =>
+  `the setting ${name} decides whom the gate trusts, and would not count: write it in the file, or take it back (RESET CLUSTER SETTING, postern settings reset ${name})`
+
+/** Whom the partner's token may be, which says "ops". */
+const partnersOps = ({ config }: Pick<ReturnType<typeof open>, 'config'>) => {
+  const found = config().clusters[0].trust.identityMap.lookup(PARTNER, 'ops')
+  return found.found ? found.users : ['ops']
+}
+
+describe('what was set of trust', () => {
+  it('never gives way to a file that makes a mistake of it', () => {
+    const gate = open(BOTH)
+    gate.put(MAP, MAPPED)
+    gate.put(AT_EXPIRY, 'always')
+    gate.file.text = fileOf(ONE)
+    expect(gate.reload()?.split('\n')).toEqual([
+      expect.stringContaining(NOT_ACCEPTED),
+      expect.stringContaining(toDo(MAP)),
+    ])
+    expect(gate.lines).toContainEqual(expect.stringContaining('postern settings reset'))
+    expect(gate.reloading.problem()).toContain(toDo(MAP))
+    expect(partnersOps(gate)).toEqual(['partner_ro'])
+    expect(gate.config().clusters[0].atExpiry.end).toBe('always')
+    expect(gate.config().clusters[0].trust.issuers.size).toBe(2)
+  })
+
+  it('goes where somebody takes it back, and the file is read', () => {
+    const gate = open(BOTH)
+    gate.put(MAP, MAPPED)
+    gate.put(AT_EXPIRY, 'always')
+    gate.file.text = fileOf(ONE)
+    gate.reload()
+    expect(refusal(() => gate.reloading.try(MAP, undefined))).toBeUndefined()
+    gate.put(MAP, undefined)
+    expect(gate.reloading.problem()).toBeUndefined()
+    expect([...gate.config().clusters[0].trust.issuers]).toEqual([PARTNER])
+    expect(gate.config().clusters[0].atExpiry.end).toBe('always')
+    expect(gate.shown(MAP)?.origin).toBe('default')
+  })
+
+  it('says which of several are in the way', () => {
+    const gate = open(ONE)
+    gate.put(MAP, PARTNERS)
+    gate.put(OAUTH, 'true')
+    gate.file.text = fileOf(`    non_jwt_logins: detect\n${ONE}limits: {connections: 70}\n`)
+    expect(gate.reload()).toContain('a client can be asked one question')
+    expect(gate.reloading.problem()).toContain(toDo(OAUTH))
+    expect(gate.reloading.problem()).not.toContain(toDo(MAP))
+    expect(partnersOps(gate)).toEqual(['partner_ro'])
+    expect(gate.config().clusters[0].oauthbearer).toBeDefined()
+    expect(gate.config().limits.connections).not.toBe(70)
+  })
+
+  it.each([
+    ['may_change_trust is taken out', ONE.replace(', may_change_trust: true', ''), 'main'],
+    ['its cluster has another name', ONE, 'prod'],
+  ])('counts until it is taken back: %s', (_, more, cluster) => {
+    const gate = open(ONE)
+    gate.put(MAP, PARTNERS)
+    gate.file.text = fileOf(more).replace('  main:', `  ${cluster}:`)
+    expect(gate.reload()).toBe(toDo(MAP))
+    expect(partnersOps(gate)).toEqual(['partner_ro'])
+    expect(refusal(() => gate.reloading.try('shutdown.grace', '1s'))).toContain(toDo(MAP))
+    expect(refusal(() => gate.reloading.try(MAP, undefined))).toBeUndefined()
+    gate.put(MAP, undefined)
+    expect(gate.reloading.problem()).toBeUndefined()
+    expect(gate.config().source.text).toBe(gate.file.text)
+  })
+
+  it('counts until it is in the file', () => {
+    const gate = open(ONE)
+    gate.put(MAP, PARTNERS)
+    const written = `    server.identity_map.configuration: ${JSON.stringify(PARTNERS)}\n`
+    gate.file.text = fileOf(`${written}${ONE.replace(', may_change_trust: true', '')}`)
+    expect(gate.reload()).toBeUndefined()
+    expect(gate.shown(MAP)?.origin).toBe('file')
+    expect(partnersOps(gate)).toEqual(['partner_ro'])
+  })
+
+  it('breaks no gate that runs, where another one has set it', () => {
+    const gate = open(ONE)
+    gate.put(MAP, PARTNERS)
+    gate.put(MAP, MAPPED)
+    expect(gate.broken).toEqual([])
+    expect(gate.reloading.problem()).toContain(NOT_ACCEPTED)
+    expect(partnersOps(gate)).toEqual(['partner_ro'])
+  })
+})
+
+describe('a gate that starts', () => {
+  const UNUSABLE = new RegExp(
+    `^the settings in the shared state make a mistake with this file: .*${NOT_ACCEPTED}`,
+  )
+
+  it('does not open without what was set of trust', () => {
+    const said = refusal(() => open(ONE, { [MAP]: MAPPED, [AT_EXPIRY]: 'always' }))
+    expect(said).toMatch(UNUSABLE)
+    expect(said).toContain(toDo(MAP))
+    expect(said).not.toContain(toDo(AT_EXPIRY))
+  })
+
+  it('and breaks, where it could open only because nobody could be asked', () => {
+    const gate = open(ONE, { [MAP]: MAPPED }, false)
+    expect(gate.broken).toEqual([])
+    gate.put('shutdown.grace', '1s')
+    expect(gate.broken.map(({ code }) => code)).toEqual(['state_unusable'])
+    expect(gate.broken[0]?.message).toMatch(UNUSABLE)
+  })
+
+  it('leaves out what decides no trust, and makes a mistake', () => {
+    const gate = open(ONE, { [MAP]: PARTNERS, 'shutdown.grace': 'later', 'log.level': 'warn' })
+    expect(partnersOps(gate)).toEqual(['partner_ro'])
+    expect(gate.shown('shutdown.grace')?.origin).toBe('default')
+    expect(gate.reloading.problem()).toContain('"later" is not a duration')
+    const plain = open(ONE, { 'shutdown.grace': 'later' })
+    expect(plain.reloading.problem()).toContain('"later" is not a duration')
+    expect([...gate.broken, ...plain.broken]).toEqual([])
+  })
+
+  it('warns of what the file does not allow, or does not know, and goes without it', () => {
+    const RENAMED = MAP.replace('main', 'renamed')
+    const kept = { [MAP]: MAPPED, [RENAMED]: MAPPED, 'clusters.renamed.pool.size': '3' }
+    const gate = open(ONE.replace(', may_change_trust: true', ''), kept)
+    expect(partnersOps(gate)).toEqual(['ops'])
+    const warnings = gate.lines.filter((line) => line.includes('"level":"warn"'))
+    expect(warnings).toEqual([
+      expect.stringContaining(
+        `the setting ${MAP} is in the shared state, and does not count: the file does not allow it (console.may_change_trust)`,
+      ),
+      expect.stringContaining(
+        `the setting ${RENAMED} is in the shared state, and unknown to this gate`,
+      ),
+    ])
+    gate.put('limits.connections', '90')
+    expect(gate.lines.filter((line) => line.includes('"level":"warn"'))).toHaveLength(2)
+  })
 })
 
 it('a file with a mistake of its own changes nothing, and its mistake is told', () => {
@@ -149,6 +289,18 @@ it('a file with a mistake of its own changes nothing, and its mistake is told', 
   expect(gate.config().limits.connections).toBe(90)
   expect(gate.reloading.problem()).toContain('"soon" is not a time to wait')
   expect(gate.lines).toContainEqual(expect.stringContaining('the configuration in use is kept: '))
+})
+
+it('tells a mistake of the file from one of what is set', () => {
+  const gate = open()
+  gate.file.text = fileOf('limits: {idle_timeout: soon}\n')
+  const MISTAKE =
+    /^the configuration file has a mistake: postern\.yaml:\d+:\d+: "soon" is not a time to wait/
+  expect(refusal(() => gate.reloading.try('shutdown.grace', '20s'))).toMatch(MISTAKE)
+  expect(refusal(() => gate.reloading.try('shutdown.grace', 'later'))).toMatch(MISTAKE)
+  expect(refusal(() => gate.reloading.try('shutdown.grace', undefined))).toBeUndefined()
+  gate.file.text = fileOf()
+  expect(refusal(() => gate.reloading.try('shutdown.grace', 'later'))).toMatch(/^"later" is not/)
 })
 
 it('takes a setting back where that makes nothing worse', () => {

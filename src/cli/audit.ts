@@ -22,6 +22,8 @@ export interface VerifyOptions {
   keyFile: string[]
   /** Files of heads, or heads themselves: `chain:seq:mac`. */
   head?: string[]
+  /** Chains whose heads were all kept before it are not asked for; milliseconds since the epoch. */
+  since?: number
   json?: boolean
 }
 
@@ -38,25 +40,25 @@ const HEAD = /^([0-9a-f]{16}):(\d{1,15}):([\w-]{43})$/
  */
 export async function auditVerify(
   files: readonly string[],
-  { keyFile, head = [], json }: VerifyOptions,
+  { keyFile, head = [], since, json }: VerifyOptions,
   world: World,
 ): Promise<void> {
   const keys = new Map(keyFile.map((file) => keyOf(file, world)))
-  const heads: KnownHead[] = []
+  let heads: KnownHead[] = []
   const skipped: string[] = []
   for (const each of head) {
     const given = await headsIn(each, world)
-    heads.push(...given.heads)
+    heads = heads.concat(given.heads)
     if (given.others > 0) skipped.push(`no head is in ${count(given.others, 'line')} of ${each}`)
   }
-  const verifier = new Verifier(keys, heads)
+  const verifier = new Verifier(keys, heads, since)
   for (const file of files) {
     let number = 0
     for await (const line of reading(file, world))
       verifier.line(line, { file: file === '-' ? 'standard input' : file, line: ++number })
   }
   const verified = verifier.end()
-  verified.notes.push(...skipped.map((says) => ({ place: undefined, says })))
+  verified.notes.unshift(...skipped.map((says) => ({ place: undefined, says })))
   world.stdout.write(json ? toJson(verified) : toText(verified))
   const many = verified.findings.length + verified.more
   if (many === 0) return
@@ -97,16 +99,15 @@ async function headsIn(given: string, world: World) {
   const [, chain, seq, mac] = HEAD.exec(given) ?? []
   if (chain !== undefined && mac !== undefined)
     return { heads: [{ chain, seq: Number(seq), mac }], others: 0 }
-  // Of years, and only the last one of a chain counts.
-  const heads = new Map<string, KnownHead>()
+  const heads: KnownHead[] = []
   let others = 0
   for await (const { bytes } of reading(given, world)) {
     const head = headIn(bytes.toString())
     if (head === undefined) others += bytes.length === 0 ? 0 : 1
-    else if ((heads.get(head.chain)?.seq ?? -1) < head.seq) heads.set(head.chain, head)
+    else heads.push(head)
   }
-  if (heads.size === 0) throw unreadable(given, 'it holds no head, and is none (chain:seq:mac)')
-  return { heads: [...heads.values()], others }
+  if (heads.length === 0) throw unreadable(given, 'it holds no head, and is none (chain:seq:mac)')
+  return { heads, others }
 }
 
 async function* reading(file: string, world: World) {
@@ -119,13 +120,16 @@ async function* reading(file: string, world: World) {
   }
 }
 
-function toText({ lines, sealed, chains, findings, more, notes, heads }: Verified): string {
+function toText(verified: Verified): string {
+  const { lines, sealed, chains, findings, more, notes, moreNotes, heads, from } = verified
+  const on = from === undefined ? '' : `, from ${from} on`
   const told = [
     ...findings.map(({ kind, place, says }) => `✗ ${kind}: ${at(place)}${says}`),
     ...(more === 0 ? [] : [`✗ and ${more} more`]),
     ...notes.map(({ place, says }) => `· ${at(place)}${says}`),
+    ...(moreNotes === 0 ? [] : [`· and ${moreNotes} more`]),
     `${count(lines, 'line')}, ${sealed} sealed, in ${count(chains.length, 'chain')}; ${count(heads, 'head')} found`,
-    ...(findings.length === 0 ? ['✓ this is what the gate wrote'] : []),
+    ...(findings.length === 0 ? [`✓ this is what the gate wrote${on}`] : []),
   ]
   return `${told.map(printable).join('\n')}\n`
 }

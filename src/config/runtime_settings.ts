@@ -1,8 +1,9 @@
 /**
  * Settings that can be changed while gates run, by SET CLUSTER SETTING: kept in the shared state, read by the
  * schema of the configuration file as if they stood there, and merged under it.
- * Rule: what the file says counts. What decides whom a gate trusts may be set only where the file allows it, and
- * nothing may be set that would keep out everybody, the admins who could take it back among them.
+ * Rule: what the file says counts. What decides whom a gate trusts may be set only where the file allows it; and a
+ * number or a time has bounds, so that a slip of the hand keeps nobody out who could come in. With a gate that is
+ * full, or one of another trust, it may all the same: `postern settings reset` takes back what nobody gets in to.
  */
 import { consoleKeys } from './console_settings.ts'
 import type { ConfigDocument, Settings } from './document.ts'
@@ -18,21 +19,22 @@ interface Kind {
   form: Form
   /** It decides whom the gate trusts, or for how long. */
   trust?: true
-  /** The least that may be set: how many, or milliseconds. */
+  /** The least and the most that may be set: how many, or milliseconds. */
   least?: number
+  most?: number
   /** A word that may not be set. */
   not?: string
   /** An older name in the file, for the same. */
   alias?: string
 }
 
-const duration: Kind = { form: 'duration' }
-const number: Kind = { form: 'number' }
 const trustedText: Kind = { form: 'text', trust: true }
 const trustedDuration: Kind = { form: 'duration', trust: true }
 const trustedSwitch: Kind = { form: 'boolean', trust: true }
 const atLeast = (least: number): Kind => ({ form: 'number', least })
-const aSecond: Kind = { form: 'duration', least: 1_000 }
+const upTo = (most: number): Kind => ({ form: 'number', most })
+/** For what somebody waits for, or a node. */
+const aWhile: Kind = { form: 'duration', least: 1_000, most: 60_000 }
 
 /** Of the whole file, by their paths. */
 const OF_THE_FILE: Record<string, Kind> = {
@@ -40,27 +42,28 @@ const OF_THE_FILE: Record<string, Kind> = {
   'limits.connections_per_address': atLeast(10),
   'limits.sessions_per_user': atLeast(3),
   'limits.handshakes_per_second': atLeast(10),
-  'limits.handshake_timeout': aSecond,
-  'limits.authentication_timeout': aSecond,
+  'limits.handshake_timeout': aWhile,
+  'limits.authentication_timeout': aWhile,
   'limits.idle_timeout': { form: 'duration', least: 60_000 },
-  'shutdown.grace': duration,
+  'shutdown.grace': { form: 'duration' },
   // No admin takes the warnings from whom they may be about.
   'log.level': { form: 'text', not: 'error' },
 }
 
 /** Of each cluster, behind `clusters.NAME.`. */
 const OF_A_CLUSTER: Record<string, Kind> = {
-  connect_timeout: aSecond,
-  'health.interval': aSecond,
-  'health.timeout': aSecond,
-  'health.down_after': number,
-  'health.up_after': number,
+  connect_timeout: aWhile,
+  'health.interval': aWhile,
+  'health.timeout': aWhile,
+  'health.down_after': upTo(10),
+  'health.up_after': upTo(10),
   'session.end_at_token_expiry': trustedText,
   'session.grace': trustedDuration,
-  'pool.max_age': duration,
-  'pool.idle_timeout': duration,
-  'pool.wait_timeout': aSecond,
-  'pool.size': number,
+  // For how long a session has rights that were taken away.
+  'pool.max_age': trustedDuration,
+  'pool.idle_timeout': trustedDuration,
+  'pool.wait_timeout': aWhile,
+  'pool.size': { form: 'number' },
   'pool.max_node_connections': atLeast(10),
   [`${JWT}.enabled`]: trustedSwitch,
   [`${JWT}.audience`]: trustedText,
@@ -128,15 +131,29 @@ function runtimeSettings(clusters: readonly string[]): RuntimeSetting[] {
 /** @returns why it may not be set, though the file may say it */
 export function outOfBounds(
   said: string,
-  { form, least, not }: RuntimeSetting,
+  { form, least = Number.NEGATIVE_INFINITY, most = Number.POSITIVE_INFINITY, not }: RuntimeSetting,
 ): string | undefined {
   if (said === not) return `${said} may be said in the configuration file alone`
-  if (least === undefined) return undefined
   const read = check(durationText, said)
   const amount = form === 'number' ? Number(said) : read.ok ? read.value : least
-  if (!(amount < least)) return undefined
-  const shown = form === 'number' ? least : durationShown(least)
-  return `write at least ${shown}: less may be said in the configuration file alone`
+  const shown = (bound: number) => (form === 'number' ? bound : durationShown(bound))
+  if (amount < least)
+    return `write at least ${shown(least)}: less may be said in the configuration file alone`
+  if (amount > most)
+    return `write at most ${shown(most)}: more may be said in the configuration file alone`
+  return undefined
+}
+
+/** Without those that decide no trust, whichever clusters there are. */
+export function trustOf(settings: Settings): Settings {
+  return new Map([...settings].filter(([name]) => !isPlain(name)))
+}
+
+function isPlain(name: string): boolean {
+  return (
+    Object.hasOwn(OF_THE_FILE, name) ||
+    Object.entries(OF_A_CLUSTER).some(([key, { trust }]) => !trust && name.endsWith(`.${key}`))
+  )
 }
 
 /** A file's document, and beneath it what was set. */

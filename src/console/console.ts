@@ -214,16 +214,23 @@ async function showSetting(name: string, parts: Parts): Promise<Answered> {
 }
 
 /** What is told to a client of a failure that may be the state's, or the configuration's. */
-function spoken(thrown: unknown, { session }: ConsoleQuestion, { log }: Parts): Failure {
+function spoken(thrown: unknown, { session }: ConsoleQuestion, { log, known }: Parts): Failure {
   const failure = asFailure(thrown)
-  if (failure.code === 'internal_error')
-    log.warn({ request: session }, `the console: ${failure.log}`)
+  const { code } = failure
+  const about = { request: session, user: known.whoIsIn.event(session)?.event.User }
+  if (failure.row.sqlstate === DENIED.row.sqlstate)
+    log.warn({ ...about, failure: code }, `the console refused a statement: ${failure.message}`)
+  else if (failure.log !== undefined && TOLD.has(code))
+    log.warn({ ...about, failure: code }, `the console: ${failure.log}`)
   if (failure.row.sqlstate !== USAGE.row.sqlstate && failure.code !== 'node_refused') return failure
   const problem = failure.code === 'node_refused' ? wordsOf(failure) : failure.message
   return new Failure('console_value', { values: { problem }, cause: failure })
 }
 
 const USAGE = new Failure('usage')
+const DENIED = new Failure('console_denied')
+/** Of what the client hears nothing. */
+const TOLD = new Set<Failure['code']>(['internal_error', 'console_unsure'])
 
 function refused({ code, values, detail }: Failure): ConsoleAnswer {
   return { ok: false, refused: { code, values, detail } }

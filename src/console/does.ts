@@ -6,7 +6,7 @@
  */
 import type { Answered } from '../answers/view.ts'
 import type { Settings } from '../config/document.ts'
-import { Failure } from '../failure.ts'
+import { asFailure, Failure } from '../failure.ts'
 import type { DrainedNode } from '../peers/messages.ts'
 import type { Said } from '../state/changes.ts'
 import type { State } from '../state/state.ts'
@@ -65,7 +65,7 @@ async function set(
   await audit(change, by, parts)
   // Another gate may have set another one meanwhile.
   const mayBe = (now: Settings) => parts.settings.try(full, value, now)
-  await state.set(full, value, who(by), said(change, by), mayBe)
+  await sure(state.set(full, value, who(by), said(change, by), mayBe))
   return { tag }
 }
 
@@ -87,7 +87,7 @@ async function revoke(doing: Revoke, by: By, parts: Parts): Promise<Answered> {
   } as const
   await audit(change, by, parts)
   const row = { kind: what, issuer, value, before, until: undefined, why }
-  await state.revoke(row, who(by), said(change, by))
+  await sure(state.revoke(row, who(by), said(change, by)))
   return { tag: 'REVOKE' }
 }
 
@@ -162,6 +162,17 @@ async function audit(change: Change, { event, statement, begin }: By, parts: Par
   const { EventType: _, Node, NodeSession, AccessRule, Duration, Durations, ...whose } = event
   await parts.audit({ ...whose, ...change, Statement: statement })
   begin()
+}
+
+/** A connection that was lost may have been lost behind COMMIT. @throws Failure `console_unsure` */
+async function sure(work: Promise<void>): Promise<void> {
+  try {
+    await work
+  } catch (thrown) {
+    const { code, log } = asFailure(thrown)
+    if (code !== 'node_lost') throw thrown
+    throw new Failure('console_unsure', { log: log ?? '', cause: thrown })
+  }
 }
 
 /** As whom, with which token. */

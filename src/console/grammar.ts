@@ -133,10 +133,15 @@ function show(words: Words): Show | { kind: 'help' } | undefined {
       const column = words.name().toLowerCase()
       const operator = words.oneMark(OPERATORS)
       where.push([column, operator, words.value()])
+      if (where.length > CONDITIONS_MAX)
+        throw value(`WHERE takes at most ${CONDITIONS_MAX} conditions`)
     } while (words.may('AND'))
   const limit = words.may('LIMIT') ? words.valueAs(count) : undefined
   return { kind: 'show', view, name, where, limit }
 }
+
+/** Each of them looks at each row. */
+const CONDITIONS_MAX = 16
 
 function count(text: string): number {
   if (/^\d{1,9}$/.test(text)) return Number(text)

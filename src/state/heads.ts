@@ -27,7 +27,9 @@ export async function writeHead(
      ON CONFLICT (chain) DO UPDATE SET seq = excluded.seq, mac = excluded.mac, at_ms = excluded.at_ms
      WHERE old.seq < excluded.seq`,
   )
-  await ask(`DELETE FROM ${TABLE} WHERE at_ms < ${Math.floor(nowMs) - KEPT_MS}`)
+  // This gate's alone: the clock of another one may be wrong.
+  const old = Math.floor(nowMs) - KEPT_MS
+  await ask(`DELETE FROM ${TABLE} WHERE at_ms < ${old} AND gate = ${literal(gate)}`)
 }
 
 /** The last ones, in the order in which they were kept; of all gates, or of one. @throws NodeRefused, LegEnded */

@@ -32,6 +32,8 @@ export interface StateSession {
 
 /** For one answer. */
 const ANSWER_MS = 5_000
+/** For one node, whatever clients may wait: behind it there may be one that answers. */
+const CONNECT_MS_MAX = 5_000
 /** What a node says on its own. */
 const MESSAGE_BYTES_MAX = 64 * 1024
 
@@ -55,11 +57,12 @@ export async function openStateSession(
   names: Names = openNames(),
 ): Promise<StateSession> {
   let last = new Failure('node_unreachable', { log: 'no node is known' })
+  const connectMs = Math.min(nodes.connectTimeoutMs, CONNECT_MS_MAX)
   for (const { node } of await members(nodes.entries, names)) {
     stop.throwIfAborted()
     let session: StateSession | undefined
     try {
-      const leg = await enter(node, place.role, place.database, stop, nodes.connectTimeoutMs)
+      const leg = await enter(node, place.role, place.database, stop, connectMs)
       session = begin(leg, node.name, node.dialect, stop)
       await prepare(session, place)
       return session

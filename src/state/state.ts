@@ -10,6 +10,7 @@ import { wordsOf } from '../cluster/refusals.ts'
 import type { Settings } from '../config/document.ts'
 import { Failure } from '../failure.ts'
 import { counts, type Revocation } from '../policy/revocation.ts'
+import type { KnownHead } from '../telemetry/heads_to_find.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Head } from '../telemetry/seal.ts'
 import type { Dialect } from '../wire/options.ts'
@@ -67,7 +68,7 @@ export interface State extends StateView {
   /** Of this gate's audit stream. @throws as `revoke` */
   keepHead(head: Head, gate: string): Promise<void>
   /** The last one of that gate's. @throws as `revoke` */
-  lastHead(gate: string): Promise<Head | undefined>
+  lastHead(gate: string): Promise<KnownHead | undefined>
   close(): Promise<void>
 }
 

@@ -66,12 +66,12 @@ export function openAudit(
   const sealed = seal && openSealing(to, seal, begin, last)
   const out = shownTo(sealed ?? to)
   const sync = async () => {
-    const chain = sealed?.chain()
+    const chain = sealed?.head()?.chain
     try {
       await to.sync?.()
     } catch (thrown) {
       // What was written before may be lost. Of those who wait for it the first one breaks it, and not the next.
-      if (chain === sealed?.chain()) sealed?.break('failure')
+      if (chain === sealed?.head()?.chain) sealed?.break('failure', false)
       throw thrown
     }
   }
@@ -119,7 +119,7 @@ function openSealing(
   /** The last line as it was kept elsewhere: there may have been more. */
   let kept: Head | undefined
   let chain: Chain | undefined
-  /** Of the file before, until there is a line in this one. */
+  /** Of the chain before, until there is a line in the next one. */
   let closed: Head | undefined
   let why: Why = 'start'
 
@@ -136,9 +136,10 @@ function openSealing(
     put(fresh, lineOf({ EventType: 'seal_begin', ...names }))
     return fresh
   }
-  const breakChain = (how: Why) => {
+  /** @param isSure - what was written before is there, or a sync will say otherwise. */
+  const breakChain = (how: Why, isSure = true) => {
     previous = chain?.head ?? previous
-    closed = how === 'file' ? (chain?.head ?? closed) : undefined
+    closed = isSure ? (chain?.head ?? closed) : undefined
     chain = undefined
     why = how
   }
@@ -153,7 +154,6 @@ function openSealing(
       }
     },
     head: () => chain?.head ?? closed,
-    chain: () => chain,
     follow(head: Head | undefined): void {
       kept = head
     },

@@ -9,7 +9,7 @@ import { promisify } from 'node:util'
 import type { DestinationStream } from 'pino'
 import { Failure } from '../failure.ts'
 import { LINE_BYTES_MAX } from './lines.ts'
-import { within } from './within.ts'
+import { openWithin } from './within.ts'
 
 export interface AuditSink extends DestinationStream {
   /** Resolves when all that was written so far is durable; rejects where that isn't sure. Not of what never is. */
@@ -38,13 +38,14 @@ function openAuditFile(path: string): AuditSink {
   let file = begin(openFile(path), end?.torn ?? false)
   /** Of the files before, until somebody was told. */
   let before: Promise<unknown> | undefined
-  const sync = async (): Promise<void> => {
+  const synced = (): Promise<unknown> => {
     const asked = before
     const told = asked?.finally(() => {
       if (before === asked) before = undefined
     })
-    await within(Promise.all([file.sync(), told]), SYNC_MS, LATE)
+    return Promise.all([file.sync(), told])
   }
+  const sync = openWithin(synced, SYNC_MS, LATE)
   return {
     write: (line) => file.write(line),
     ...(fstatSync(file.fd).isFile() && { sync }),

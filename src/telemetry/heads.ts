@@ -5,6 +5,7 @@
  * place that hangs keeps no other one waiting.
  */
 import type { Metric } from '../peers/messages.ts'
+import type { KnownHead } from './heads_to_find.ts'
 import type { Logger } from './log.ts'
 import type { Head } from './seal.ts'
 import { within } from './within.ts'
@@ -14,7 +15,7 @@ export interface HeadPlace {
   name: string
   keep(head: Head): Promise<void>
   /** The one that was kept last; undefined where none was. */
-  last(): Promise<Head | undefined>
+  last(): Promise<KnownHead | undefined>
 }
 
 export interface HeadsParts {
@@ -33,6 +34,8 @@ const GIVEN_MS = 10_000
 const CLOSE_MS = 5_000
 
 export interface Heads {
+  /** Keeps the one that there is now, before it is another chain's. */
+  keep(): void
   /** Keeps the last one. */
   close(): Promise<void>
 }
@@ -42,6 +45,7 @@ export function openHeads(parts: HeadsParts, everyMs = EVERY_MS, givenMs = GIVEN
   const all = () => Promise.all(looks.map((look) => look()))
   const timer = setInterval(all, everyMs).unref()
   return {
+    keep: () => void all(),
     async close() {
       clearInterval(timer)
       // Behind those that are under way, which may be of an older one.
@@ -93,19 +97,27 @@ function openPlace({ name, keep }: HeadPlace, parts: HeadsParts, givenMs: number
   }
 }
 
-/** The one that was kept last, in the first place that has one. */
+/** The one that was kept last, in whichever place; of two, the one of the place that is named first. */
 export async function lastKept(
   places: readonly HeadPlace[],
   log: Pick<Logger, 'warn'>,
   givenMs = GIVEN_MS,
 ): Promise<Head | undefined> {
-  for (const { name, last } of places)
+  const late = `it took more than ${givenMs / 1000} s`
+  const asked = places.map(async ({ name, last }) => {
     try {
-      const head = await within(last(), givenMs, `it took more than ${givenMs / 1000} s`)
-      if (head !== undefined) return head
+      return await within(last(), givenMs, late)
     } catch (thrown) {
       const { message } = thrown as Error
       log.warn(`${name}: the last head of the audit stream can't be read: ${message}`)
+      return undefined
     }
-  return undefined
+  })
+  const heads = (await Promise.all(asked)).filter((head) => head !== undefined)
+  const newest = heads.toSorted((one, other) => keptMs(other) - keptMs(one))[0]
+  return newest && { chain: newest.chain, seq: newest.seq, mac: newest.mac }
+}
+
+function keptMs({ at = '' }: KnownHead): number {
+  return Date.parse(at) || 0
 }

@@ -1,7 +1,8 @@
 /**
  * A syslog server that takes the audit stream: RFC 5424 messages over TCP or TLS, each with its length before
  * it (RFC 6587 section 3.4.1, RFC 5425). What it hasn't taken yet is kept, within a bound, and sent again
- * over the next connection.
+ * over the next connection. One counts once it has lasted a moment: a balancer without a server behind it
+ * takes connections as well, and closes them.
  * Rule: a line is never dropped in silence. Where there is no room for it `write` throws, and nobody is let
  * in by it; what `sync` has waited for was given to the connection, and no more can be known of a server
  * that answers nothing.
@@ -24,6 +25,8 @@ export interface SyslogParts {
   now(): number
   /** How long a connection may hold a line without taking it, in milliseconds. */
   takenMs?: number
+  /** How long a connection has to last before it is given a line, in milliseconds. */
+  lastsMs?: number
 }
 
 /** authpriv (10), informational (6): RFC 5424 section 6.2.1. */
@@ -31,9 +34,12 @@ const PRIORITY = 10 * 8 + 6
 const WAITING_BYTES_MAX = 16 * 1024 * 1024
 const CONNECT_MS = 10_000
 const TAKEN_MS = 5_000
+const LASTS_MS = 1_000
 const CLOSE_MS = 3_000
 const KEEPALIVE_MS = 30_000
 const BACKOFF_MS = { min: 100, max: 5_000 }
+/** Of one time that it is away. */
+const TOLD_MAX = 10
 
 export function openSyslog(server: SyslogServer, parts: SyslogParts): AuditSink {
   return new Syslog(server, parts)
@@ -64,6 +70,8 @@ class Syslog implements AuditSink {
   /** Runs while the connection has a line that it has not taken. */
   #stuck: NodeJS.Timeout | undefined
   #trouble: string | undefined
+  /** Since it was last up: what is wrong may be one thing now, and then another. */
+  readonly #told = new Set<string>()
   #heard: (problem: string | undefined) => void = () => undefined
   /** How many lines there were, and how many of them were taken. */
   #lines = 0
@@ -93,12 +101,15 @@ class Syslog implements AuditSink {
   }
 
   async sync(): Promise<void> {
-    if (!this.#isUp) throw new Error(`the syslog server is not connected: ${this.#trouble ?? ''}`)
+    // At the beginning nothing is wrong yet, and the first connection is waited for.
+    if (!this.#isUp && this.#trouble !== undefined)
+      throw new Error(`the syslog server is not connected: ${this.#trouble}`)
     if (this.#waiting.length > 0) await this.#wait(this.#parts.takenMs ?? TAKEN_MS)
   }
 
   async close(): Promise<number> {
-    if (this.#isUp && this.#waiting.length > 0) await this.#wait(CLOSE_MS).catch(() => undefined)
+    const isThere = this.#socket !== undefined
+    if (isThere && this.#waiting.length > 0) await this.#wait(CLOSE_MS).catch(() => undefined)
     const lost = this.#closing ? 0 : this.#waiting.length
     this.#closing = true
     clearTimeout(this.#again)
@@ -125,7 +136,11 @@ class Syslog implements AuditSink {
 
   #connect(): void {
     const { host, port, tls } = this.#server
-    const opened = () => this.#up(socket)
+    let lasted: NodeJS.Timeout | undefined
+    const opened = () => {
+      const ms = this.#parts.lastsMs ?? LASTS_MS
+      lasted = setTimeout(() => this.#up(socket), ms).unref()
+    }
     const name = isIP(host) === 0 ? { servername: host } : {}
     const ca = tls?.ca === undefined ? {} : { ca: tls.ca }
     const socket: Socket = tls
@@ -143,6 +158,7 @@ class Syslog implements AuditSink {
     socket.resume().on('end', () => socket.destroy())
     socket.on('close', () => {
       clearTimeout(late)
+      clearTimeout(lasted)
       this.#down(problem)
     })
     socket.once(tls ? 'secureConnect' : 'connect', () => clearTimeout(late))
@@ -153,6 +169,7 @@ class Syslog implements AuditSink {
     this.#backoffMs = BACKOFF_MS.min
     if (this.#trouble !== undefined) this.#heard(undefined)
     this.#trouble = undefined
+    this.#told.clear()
     socket.on('drain', () => this.#give())
     this.#give()
   }
@@ -165,8 +182,11 @@ class Syslog implements AuditSink {
     for (const each of this.#waiting) each.given = false
     for (const { settle } of [...this.#waits]) settle(new Error(problem))
     if (this.#closing) return
-    if (problem !== this.#trouble) this.#heard(problem)
     this.#trouble = problem
+    if (!this.#told.has(problem) && this.#told.size < TOLD_MAX) {
+      this.#told.add(problem)
+      this.#heard(problem)
+    }
     this.#again = setTimeout(() => this.#connect(), this.#backoffMs).unref()
     this.#backoffMs = Math.min(2 * this.#backoffMs, BACKOFF_MS.max)
   }

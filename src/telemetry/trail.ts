@@ -9,6 +9,7 @@ import { anchorFile } from './anchor.ts'
 import { type AuditWriter, openAudit } from './audit.ts'
 import type { AuditSink } from './audit_file.ts'
 import { type HeadPlace, type Heads, lastKept, openHeads } from './heads.ts'
+import type { KnownHead } from './heads_to_find.ts'
 import type { Logger } from './log.ts'
 import type { Head } from './seal.ts'
 
@@ -27,7 +28,7 @@ export interface Trail {
 
 export interface StateForHeads {
   keepHead(head: Head, gate: string): Promise<void>
-  lastHead(gate: string): Promise<Head | undefined>
+  lastHead(gate: string): Promise<KnownHead | undefined>
 }
 
 export interface TrailParts {
@@ -56,7 +57,9 @@ export function openTrail(
     write: audit.write,
     reopen() {
       try {
-        if (audit.reopen()) log.info('the audit stream goes on in a new file')
+        if (!audit.reopen()) return
+        log.info('the audit stream goes on in a new file')
+        heads?.keep()
       } catch (thrown) {
         log.error(`the audit stream stays in the old file: ${asFailure(thrown).message}`)
       }

@@ -28,14 +28,19 @@ export interface Verified {
   findings: Finding[]
   more: number
   notes: Note[]
-  /** How many heads were found where they have to be. */
+  moreNotes: number
+  /** How many heads were held against their lines. */
   heads: number
+  /** What is said holds from here on: as was asked, or when the first line was written. ISO 8601. */
+  from: string | undefined
 }
 
 type Read = Sealed & { text: Uint8Array }
 
 /** Each line that comes late is looked for in all of them. */
 const GAPS_MAX = 1_000
+/** One after the other: a disk that is full for a while, and a crash. */
+const TORN_MAX = 3
 
 /** A chain whose end has not come yet. */
 interface Open {
@@ -62,9 +67,8 @@ interface Gap {
 interface Run {
   from: Place
   to: Place
+  lines: number
   torn: boolean
-  /** A line feed came after the last one: whoever wrote on did so after it was torn. */
-  ended: boolean
 }
 
 export class Verifier {
@@ -79,27 +83,35 @@ export class Verifier {
   /** The first chain that was given says that nothing came before it. */
   #fromNothing = false
   #open: Open | undefined
+  /** The chain before it. */
+  #ended: Open | undefined
+  #from: string | undefined
   #run: Run | undefined
   #lines = 0
   #sealed = 0
 
-  /** @param keys - by their ids. @param known - heads, in the order in which they were kept. */
-  constructor(keys: ReadonlyMap<string, KeyObject>, known: readonly KnownHead[]) {
+  /**
+   * @param keys - by their ids. @param known - heads, in the order in which they were kept.
+   * @param sinceMs - chains whose heads were all kept before it are not asked for; since the epoch
+   */
+  constructor(keys: ReadonlyMap<string, KeyObject>, known: readonly KnownHead[], sinceMs?: number) {
     this.#keys = keys
-    this.#heads = openHeadsToFind(known, this.#book)
+    this.#heads = openHeadsToFind(known, this.#book, sinceMs)
+    if (sinceMs !== undefined) this.#from = new Date(sinceMs).toISOString()
   }
 
   line(line: Line, place: Place): void {
     this.#lines++
     const read = line.tooLong ? undefined : readSeal(line.bytes)
     if (read === undefined) {
-      const torn = (this.#run?.torn ?? true) && isTorn(line)
-      this.#run = { from: this.#run?.from ?? place, to: place, torn, ended: line.ended }
+      const { from, torn, lines } = this.#run ?? { from: place, torn: true, lines: 0 }
+      this.#run = { from, to: place, lines: lines + 1, torn: torn && isTorn(line) }
       return
     }
     const begin = read.seq === 0 ? readBegin(read.text) : undefined
     this.#endRun(begin)
     this.#sealed++
+    this.#from ??= writtenAt(read.text)
     if (begin !== undefined) this.#begin(begin, read, place)
     else if (this.#open === undefined) this.#beginLate(read, place)
     else this.#follow(this.#open, read, place)
@@ -110,9 +122,7 @@ export class Verifier {
   }
 
   end(): Verified {
-    if (this.#run !== undefined && isTornEnd(this.#run))
-      this.#book.note(this.#run.from, TORN_AT_END)
-    else this.#endRun(undefined)
+    this.#endRun('end')
     this.#endChain()
     if (this.#sealed === 0)
       this.#book.find('unsealed', undefined, 'no line is sealed: nothing can be said')
@@ -122,17 +132,21 @@ export class Verifier {
       sealed: this.#sealed,
       chains: [...this.#chains.values()],
       heads: this.#heads.found,
+      from: this.#from,
       ...this.#book.done(),
     }
   }
 
-  #endRun(begin: BeginRead | undefined): void {
+  /** @param next - what comes behind it: the begin of a chain, another sealed line, or nothing. */
+  #endRun(next: BeginRead | 'end' | undefined): void {
     if (this.#run === undefined) return
-    const { from, to, torn } = this.#run
+    const { from, to, torn, lines } = this.#run
     this.#run = undefined
-    const many = to.line === from.line ? 'this line is' : `from here to ${shown(to)} lines are`
+    const many = lines === 1 ? 'this line is' : `from here to ${shown(to)} ${lines} lines are`
+    const begin = next === 'end' ? undefined : next
     const isFirst = begin !== undefined && begin.previous === undefined && this.#sealed === 0
-    if (torn && begin !== undefined) this.#book.note(from, TORN_BEFORE)
+    if (torn && next !== undefined && lines <= TORN_MAX)
+      this.#book.note(from, `${many} torn: ${next === 'end' ? TORN_AT_END : TORN_BEFORE}`)
     else if (isFirst) this.#book.note(from, `${many} not sealed: the seal was set later`)
     else this.#book.find('unsealed', from, `${many} not sealed: the gate did not write this`)
   }
@@ -165,8 +179,15 @@ export class Verifier {
     const [before, last] = this.#recent
     if (mac === last) return
     if (seq <= (this.#chains.get(chain)?.to ?? -1)) this.#book.note(place, BY_A_HEAD)
-    else if (mac === before) this.#book.note(place, UNACKNOWLEDGED)
+    else if (mac === before) this.#unacknowledged(place)
     else this.#book.find('removed', place, `lines are missing before this one, up to Seq ${seq}`)
+  }
+
+  /** A chain names the line before the last one. */
+  #unacknowledged(place: Place): void {
+    const { id = '', last = 0 } = this.#ended ?? {}
+    if (this.#heads.covers(id, last)) this.#book.find('unlinked', place, PUT_BACK)
+    else this.#book.note(place, UNACKNOWLEDGED)
   }
 
   #beginLate({ seq, mac }: Read, place: Place): void {
@@ -217,25 +238,32 @@ export class Verifier {
     const { id: chain, keyId, from, last: to, place } = this.#open
     this.#chains.set(chain, { chain, keyId, from, to })
     this.#heads.leave(chain, to, place)
+    this.#ended = this.#open
     this.#open = undefined
   }
 }
 
 const TORN_BEFORE =
-  'torn: the gate stopped, or could not write, in the middle of a line; nobody was let in by it'
-const TORN_AT_END = 'torn: the gate or its machine stopped in the middle of the last line'
+  'the gate stopped, or could not write, in the middle of a line; nobody was let in by it'
+const TORN_AT_END = 'the gate or its machine stopped, or its disk was full, in the middle of a line'
 const UNLINKED = 'the chain that begins here does not know what came before it'
 const BY_A_HEAD =
   'the chain that begins here names a head of before: that no more came behind the last line above shows by nothing'
 const UNACKNOWLEDGED =
-  'the line before this one was written whole, but the gate was told otherwise: nobody was let in by it'
+  'the line before this one was written whole, and the chain that begins here does not know of it: it may not have been acknowledged'
+const PUT_BACK =
+  'the chain that begins here does not know the line before this one, of which there is a head: it was not there then'
 const NOT_FROM_THE_BEGINNING = 'what was written before this line was not given, and not looked at'
 const UNKNOWN_VERSION = 'a seal of a version that this Postern does not know'
 
-/** One line, and nothing after it. */
-function isTornEnd({ from, to, torn, ended }: Run): boolean {
-  return torn && !ended && from === to
+/** As it stands there: the gate writes milliseconds, and six zeros behind them. */
+function writtenAt(text: Uint8Array): string | undefined {
+  const begins = Buffer.from(text.subarray(0, BEGINS_MAX)).toString('latin1')
+  const [, ms] = /^\{"channel":"SESSIONS","Timestamp":(\d{1,15})0{6},/.exec(begins) ?? []
+  return ms === undefined ? undefined : new Date(Number(ms)).toISOString()
 }
+
+const BEGINS_MAX = 64
 
 function fits(key: KeyObject, previous: Uint8Array, { mac, text }: Read): boolean {
   return macOf(key, previous, text).toString('base64url') === mac

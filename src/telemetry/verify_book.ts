@@ -31,15 +31,17 @@ export interface Book {
   /** It was none after all. */
   drop(finding: Finding): void
   note(place: Place | undefined, says: string): void
-  done(): { findings: Finding[]; more: number; notes: Note[] }
+  /** `more` and `moreNotes` are not listed; notes without a place come first, and all of them. */
+  done(): { findings: Finding[]; more: number; notes: Note[]; moreNotes: number }
 }
 
 const LISTED_MAX = 1_000
 
 export function openBook(): Book {
   const findings = new Set<Finding>()
-  const notes: Note[] = []
+  const [ofAll, ofPlaces]: [Note[], Note[]] = [[], []]
   let more = 0
+  let moreNotes = 0
   return {
     find(kind, place, says) {
       const finding = { kind, place, says }
@@ -51,9 +53,11 @@ export function openBook(): Book {
       if (!findings.delete(finding)) more--
     },
     note(place, says) {
-      if (notes.length < LISTED_MAX) notes.push({ place, says })
+      if (place === undefined) ofAll.push({ place, says })
+      else if (ofPlaces.length < LISTED_MAX) ofPlaces.push({ place, says })
+      else moreNotes++
     },
-    done: () => ({ findings: [...findings], more, notes }),
+    done: () => ({ findings: [...findings], more, notes: [...ofAll, ...ofPlaces], moreNotes }),
   }
 }
 

@@ -47,7 +47,8 @@ describe('a stream that is whole', () => {
   it('is what the gate wrote: exit 0', async () => {
     expect(await verify('audit.log.1', 'audit.log', ...KEY, ...HEADS)).toEqual({
       code: 0,
-      stdout: '6 lines, 6 sealed, in 2 chains; 2 heads found\n✓ this is what the gate wrote\n',
+      stdout:
+        '6 lines, 6 sealed, in 2 chains; 2 heads found\n✓ this is what the gate wrote, from 2023-11-14T22:13:20.000Z on\n',
       stderr: '',
     })
   })
@@ -57,8 +58,25 @@ describe('a stream that is whole', () => {
     const { code, stdout } = await verify('audit.log', ...KEY, '--head', one)
     expect([code, stdout]).toEqual([
       0,
-      '· audit.log:1: what was written before this line was not given, and not looked at\n3 lines, 3 sealed, in 1 chain; 1 head found\n✓ this is what the gate wrote\n',
+      '· audit.log:1: what was written before this line was not given, and not looked at\n3 lines, 3 sealed, in 1 chain; 1 head found\n✓ this is what the gate wrote, from 2023-11-14T22:13:20.000Z on\n',
     ])
+  })
+
+  it('may be without its first files, which have heads, from a time on that is told', async () => {
+    const args = ['audit.log', ...KEY, ...HEADS]
+    const { code, stdout } = await verify(...args)
+    expect([code, stdout]).toEqual([
+      1,
+      expect.stringContaining('✗ cut: 1 head, kept at 2023-11-14T22:13:20.000Z, is of chains'),
+    ])
+    const since = await verify(...args, '--since', '2023-11-15')
+    expect(since).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(
+        /^· 1 head, kept at 2023.*\n(?:.*\n)*✓ this is what the gate wrote, from 2023-11-15T00:00:00.000Z on\n$/,
+      ),
+    })
+    expect(await verify(...args, '--since', 'now')).toMatchObject({ code: 64 })
   })
 
   it('has heads that count, and lines beside them that don’t, such as torn ones, are told', async () => {
@@ -72,7 +90,7 @@ describe('a stream that is whole', () => {
     )
     expect([code, stdout]).toEqual([
       0,
-      '· no head is in 2 lines of torn.heads\n6 lines, 6 sealed, in 2 chains; 2 heads found\n✓ this is what the gate wrote\n',
+      '· no head is in 2 lines of torn.heads\n6 lines, 6 sealed, in 2 chains; 2 heads found\n✓ this is what the gate wrote, from 2023-11-14T22:13:20.000Z on\n',
     ])
   })
 
@@ -110,7 +128,7 @@ describe('what is wrong: exit 1', () => {
     [
       ['torn.log', ...HEADS],
       '✗ cut: torn.log:2: ',
-      '· torn.log:3: torn: the gate or its machine stopped',
+      '· torn.log:3: this line is torn: the gate or its machine stopped',
     ],
     [['audit.key'], '✗ unsealed: no line is sealed: nothing can be said', ''],
   ])('%j', async (args, says, also) => {
@@ -149,7 +167,9 @@ describe('what is wrong: exit 1', () => {
         ],
         more: 0,
         notes: expect.any(Array),
+        moreNotes: 0,
         heads: 0,
+        from: '2023-11-14T22:13:20.000Z',
       },
     ])
   })

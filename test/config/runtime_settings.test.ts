@@ -129,6 +129,15 @@ it('how long a token is good for belongs to trust', () => {
   expect(read(set, trusting).clusters[0].atExpiry).toEqual({ end: 'never', graceMs: 576 * HOUR_MS })
 })
 
+it('and so does how long a pooled session has rights that were taken away', () => {
+  const set = { 'clusters.main.pool.max_age': '576h', 'clusters.main.pool.idle_timeout': '576h' }
+  expect(read(set).clusters[0].pool).toMatchObject({ maxAgeMs: 300_000, idleTimeoutMs: 60_000 })
+  expect(read(set, TRUSTING).clusters[0].pool).toMatchObject({
+    maxAgeMs: 576 * HOUR_MS,
+    idleTimeoutMs: 576 * HOUR_MS,
+  })
+})
+
 describe.each([
   ['limits.connections', '9', '10'],
   ['limits.connections', '-1', '10'],
@@ -157,6 +166,31 @@ describe.each([
   it('and the least is', () => {
     expect(setting && outOfBounds(least, setting)).toBeUndefined()
     expect(shown(read({ [name]: least }, file), name)?.origin).toBe('console')
+  })
+})
+
+describe.each([
+  ['limits.handshake_timeout', '61s', '60s'],
+  ['limits.authentication_timeout', '576h', '60s'],
+  ['clusters.main.connect_timeout', '576h', '60s'],
+  ['clusters.main.health.interval', '60001ms', '60s'],
+  ['clusters.main.health.timeout', '24h', '60s'],
+  ['clusters.main.pool.wait_timeout', '2m', '60s'],
+  ['clusters.main.health.up_after', '11', '10'],
+  ['clusters.main.health.down_after', '100', '10'],
+])('%s = %s would take too long', (name, value, most) => {
+  const setting = findSetting(name, ['main'])
+
+  it('and is not counted', () => {
+    expect(setting && outOfBounds(value, setting)).toBe(
+      `write at most ${most}: more may be said in the configuration file alone`,
+    )
+    expect(shown(read({ [name]: value }), name)?.origin).toBe('default')
+  })
+
+  it('and the most is', () => {
+    expect(setting && outOfBounds(most, setting)).toBeUndefined()
+    expect(shown(read({ [name]: most }), name)?.origin).toBe('console')
   })
 })
 

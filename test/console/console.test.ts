@@ -144,6 +144,58 @@ function seen(known: ReturnType<typeof openKnown>, cluster: string, node: string
   known.count({ name: 'node_state', cluster, node, before: 'gone', state: 'up' })
 }
 
+it.each(["REVOKE TOKEN 'x'", 'SET CLUSTER SETTING log.level = warn'])(
+  'knows not what became of %s, where the connection to the state was lost',
+  async (statement) => {
+    const told: unknown[] = []
+    const lost = () =>
+      Promise.reject(new Failure('node_lost', { log: 'the node ended the session' }))
+    const { say } = open({
+      state: { revoke: lost, set: lost, snapshot: () => ({ settings: [] }) } as never,
+      settings: {
+        problem: () => undefined,
+        find: (name) => ({ name, value: '', origin: 'default', place: '', trust: false }),
+        try: () => undefined,
+      },
+      log: { info: () => undefined, warn: (...line: unknown[]) => void told.push(line) } as never,
+    })
+    expect(await say(statement)).toMatchObject({ refused: { code: 'console_unsure' } })
+    expect(told).toEqual([
+      [
+        { request: 'admin', user: 'carl', failure: 'console_unsure' },
+        'the console: the node ended the session',
+      ],
+    ])
+  },
+)
+
+it('leaves a line in the log of who was refused for want of a right', async () => {
+  const told: unknown[] = []
+  const { say, configs } = open({
+    state: { snapshot: () => ({ settings: [] }) } as never,
+    settings: {
+      problem: () => undefined,
+      find: (name) => ({ name, value: '', origin: 'default', place: '', trust: true }),
+      try: () => undefined,
+    },
+    log: { info: () => undefined, warn: (...line: unknown[]) => void told.push(line) } as never,
+  })
+  await say("SET CLUSTER SETTING clusters.main.session.grace = '9h'")
+  await say("SHOW SESSIONS WHERE nothing = 'x'")
+  configs.now = configs.without
+  await say('SHOW SESSIONS')
+  expect(told).toEqual([
+    [
+      { request: 'admin', user: 'carl', failure: 'console_trust' },
+      expect.stringMatching(/^the console refused a statement: the setting "clusters\.main\./),
+    ],
+    [
+      { request: 'admin', user: 'carl', failure: 'console_denied' },
+      'the console refused a statement: permission denied for database "postern"',
+    ],
+  ])
+})
+
 it('drains a node of one cluster, and asks which where several have one of the name', async () => {
   const put: unknown[] = []
   const gone = [{ cluster: 'old', node: 'n3' }]

@@ -103,6 +103,10 @@ it.each([
   ['SHOW SESSIONS x', 'syntax error at or near "x"'],
   ['SHOW SESSIONS WHERE', 'syntax error at or near "the end"'],
   ['SHOW SESSIONS WHERE a LIKE b', 'syntax error at or near "LIKE"'],
+  [
+    `SHOW SESSIONS WHERE ${Array(17).fill("a='x'").join(' AND ')}`,
+    'WHERE takes at most 16 conditions',
+  ],
   ['SHOW SESSIONS LIMIT many', 'LIMIT takes a number of rows, not "many"'],
   ["SHOW SESSIONS LIMIT ''", 'LIMIT takes a number of rows, not ""'],
   ['REVOKE', 'syntax error at or near "the end"'],
@@ -137,6 +141,13 @@ it.each([
   const { code, message: said } = asFailure(thrown)
   expect(said).toBe(message)
   expect(['answer_syntax', 'console_value']).toContain(code)
+})
+
+it('takes sixteen conditions', () => {
+  const text = `SHOW SESSIONS WHERE ${Array(16).fill("a='x'").join(' AND ')}`
+  expect(parseStatement(text, [])?.statement).toMatchObject({
+    where: Array(16).fill(['a', '=', 'x']),
+  })
 })
 
 it('takes parameters in the place of values, and counts them where there are none yet', () => {

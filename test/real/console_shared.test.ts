@@ -5,6 +5,7 @@
 import { writeFile } from 'node:fs/promises'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { asFailure } from '../../src/failure.ts'
 import { postern } from '../support/fresh_node.ts'
 import { type GateOptions, startGate, type TestGate } from '../support/gate.ts'
 import { pidsOf } from '../support/on_workers.ts'
@@ -294,6 +295,32 @@ describe('settings', () => {
     await say(other, 'RELOAD')
     expect(await limit(other, 'shutdown.grace')).toMatchObject({ value: '9s', problem: null })
   })
+})
+
+it('a gate does not open without what was set of trust', async () => {
+  const map = 'clusters.test.server.identity_map.configuration'
+  const { top, ...others } = file
+  const trusting = { ...top, console: { admins: ['ops'], may_change_trust: true } }
+  const sql = (text: string) => shared.sql(text, 'consolestate')
+  await sql(
+    `INSERT INTO postern.settings VALUES ('${map}', 'https://gone.test /^(.*)$ \\1', 'ops', 0);
+     UPDATE postern.changes SET number = number + 1; NOTIFY postern_state`,
+  )
+  try {
+    expect(await startGate({ ...others, top: trusting }).catch(asFailure)).toMatchObject({
+      code: 'state_unusable',
+      message: expect.stringMatching(
+        /not an accepted issuer.*postern settings reset clusters\.test/s,
+      ),
+    })
+  } finally {
+    await sql(
+      `DELETE FROM postern.settings WHERE name = '${map}';
+       UPDATE postern.changes SET number = number + 1; NOTIFY postern_state`,
+    )
+  }
+  const gate = await startGate({ ...others, top: trusting })
+  await gate.close()
 })
 
 describe('a gate with worker processes', () => {

@@ -100,8 +100,9 @@ it('has the last head of a gate that ended, which its stream has to reach', asyn
   expect(await verify()).toMatchObject({ code: 1, stdout: expect.stringContaining('✗ cut: ') })
 })
 
-it('forgets those of more than a year ago', async () => {
+it('forgets those of more than a year ago, of the gate that is there', async () => {
   nowMs += 401 * 86_400_000
   await state.keepHead({ chain: 'c3', seq: 1, mac: MAC }, 'gate-1')
-  expect((await heads()).map(({ Chain }) => Chain)).toEqual(['c3'])
+  expect((await heads('--gate', 'gate-1')).map(({ Chain }) => Chain)).toEqual(['c3'])
+  expect((await heads('--gate', "gate'2")).map(({ Chain }) => Chain)).toEqual(['c2'])
 })

@@ -2,10 +2,13 @@
  * What gates share, by two of them on one database of a real PostgreSQL: who is told of a change, and when;
  * how old it is while nobody can be asked; and what keeps a gate from opening.
  */
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import { freePort } from '../../src/dev/free_port.ts'
 import { asFailure, Failure } from '../../src/failure.ts'
 import type { Revocation } from '../../src/policy/revocation.ts'
+import { openStateSession } from '../../src/state/session.ts'
 import { EMPTY, type StateSnapshot, staleness } from '../../src/state/snapshot.ts'
 import { openState, type State } from '../../src/state/state.ts'
 import { VERSION } from '../../src/state/tables.ts'
@@ -116,6 +119,31 @@ describe('a revocation', () => {
     )
     open.push(state)
     expect(state.snapshot().number).toBe('1')
+  })
+
+  it('is asked for elsewhere in time, where a node says nothing and clients may wait for days', async () => {
+    const place = await node.make('patient')
+    const silent = createServer().listen(0, '127.0.0.1')
+    await once(silent, 'listening')
+    const { port } = silent.address() as AddressInfo
+    const first = nodesAt({ host: '127.0.0.1', port }).entries
+    const entries = [...first, ...node.nodes().entries]
+    const stop = new AbortController()
+    const connected = once(silent, 'connection')
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    try {
+      const days = { entries, connectTimeoutMs: 24 * 86_400_000 }
+      const opening = openStateSession(days, place, stop.signal)
+      await connected
+      await vi.advanceTimersByTimeAsync(5_000)
+      const session = await opening
+      expect(await session.ask('SELECT 1 AS one')).toEqual([{ one: '1' }])
+      session.close()
+    } finally {
+      vi.useRealTimers()
+      stop.abort()
+      silent.close()
+    }
   })
 
   it('that ends is one no more, without a change', async () => {

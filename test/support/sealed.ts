@@ -27,9 +27,10 @@ export async function verify(
   texts: string | string[],
   heads: (KnownHead | undefined)[] = [],
   keys = new Map([[KEY.id, KEY.key]]),
+  sinceMs?: number,
 ) {
   const known = heads.filter((head) => head !== undefined)
-  const verifier = new Verifier(keys, known)
+  const verifier = new Verifier(keys, known, sinceMs)
   for (const [file, text] of [texts].flat().entries()) {
     let line = 0
     for await (const each of linesOf(streamOf(text)))

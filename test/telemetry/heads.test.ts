@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import type { Metric } from '../../src/peers/messages.ts'
 import { type HeadPlace, lastKept, openHeads } from '../../src/telemetry/heads.ts'
+import type { KnownHead } from '../../src/telemetry/heads_to_find.ts'
 import type { Head } from '../../src/telemetry/seal.ts'
 
 const head = (seq: number): Head => ({ chain: 'c', seq, mac: `${seq}` })
@@ -109,7 +110,7 @@ it('a place that hangs keeps no other one waiting, is told, and is asked for not
 })
 
 describe('the last one that was kept', () => {
-  const at = (name: string, last: () => Promise<Head | undefined>): HeadPlace => ({
+  const at = (name: string, last: () => Promise<KnownHead | undefined>): HeadPlace => ({
     name,
     keep: async () => undefined,
     last,
@@ -119,7 +120,21 @@ describe('the last one that was kept', () => {
   it.each<[string, HeadPlace[], Head | undefined, string[]]>([
     ['of no place', [], undefined, []],
     ['of one that has none', [nothing], undefined, []],
-    ['of the first that has one', [nothing, at('other', async () => head(7))], head(7), []],
+    ['of the one that has one', [nothing, at('other', async () => head(7))], head(7), []],
+    [
+      'the newest of all places',
+      ['02', '04', '03'].map((day) =>
+        at(day, async () => ({ ...head(Number(day)), at: `2026-01-${day}T00:00:00.000Z` })),
+      ),
+      head(4),
+      [],
+    ],
+    [
+      'the first, where no time is known',
+      [at('one', async () => head(7)), at('other', async () => head(8))],
+      head(7),
+      [],
+    ],
     [
       'behind one that hangs',
       [at('slow', () => never), at('other', async () => head(7))],

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Secret } from '../../src/secret.ts'
+import type { KnownHead } from '../../src/telemetry/heads_to_find.ts'
 import type { Head } from '../../src/telemetry/seal.ts'
 import { keyIn, sealKey } from '../../src/telemetry/seal.ts'
 import { KEY, NOW, openSealed, say, textOf, verify } from '../support/sealed.ts'
@@ -91,7 +92,9 @@ describe('a stream as it was written', () => {
     say(openSealed(path), 'c')
     const { wrong, notes } = await verify(textOf(path))
     expect(wrong).toEqual([])
-    expect(notes[0]?.says).toBe('from here to 0:2 lines are not sealed: the seal was set later')
+    expect(notes.at(-1)?.says).toBe(
+      'from here to 0:2 2 lines are not sealed: the seal was set later',
+    )
   })
 
   it('may be in several files', async () => {
@@ -189,6 +192,19 @@ describe('what was done to it shows', () => {
     ])
   })
 
+  it('one that was made longer by then, by any head of before', async () => {
+    const [path, again] = [newFile(), newFile()]
+    const audit = openSealed(path)
+    say(audit, 'a', 'b')
+    const before = audit.head() as Head
+    const forged = openSealed(again)
+    say(forged, 'a', 'x', 'c', 'd')
+    const rewritten = forged.head() as Head
+    const known = [{ ...before, chain: rewritten.chain }, rewritten]
+    expect(await verify(textOf(again), known)).toMatchObject({ wrong: ['changed 0:3'], heads: 2 })
+    expect((await verify(textOf(again), known.toReversed())).wrong).toEqual(['changed 0:3'])
+  })
+
   it('another key', async () => {
     const stranger = sealKey(new Secret('f'.repeat(32)))
     const { wrong } = await verify(whole, [], new Map([[stranger.id, stranger.key]]))
@@ -252,14 +268,44 @@ describe('chains that are missing', () => {
     }
     const all = textOf(path).split(/(?<=\n)/)
     expect((await verify(all.join(''), heads)).wrong).toEqual([])
-    // What is older was not given.
-    expect((await verify(all.slice(2).join(''), heads)).wrong).toEqual([])
+    expect((await verify(all.slice(2).join(''), heads)).wrong).toEqual(['cut'])
     expect((await verify(all.slice(0, 4).join(''), heads)).wrong).toEqual(['cut'])
     expect((await verify(all.toSpliced(2, 2).join(''), heads)).wrong).toEqual([
       'removed 0:3',
       'cut',
     ])
     expect((await verify(all.slice(0, 2).join(''), heads.slice(1))).wrong).toEqual(['cut'])
+  })
+})
+
+describe('heads of chains that are older than what is given', () => {
+  it('are not asked for from before a time that is told, if all of theirs are', async () => {
+    const path = newFile()
+    const [old, young] = [openSealed(path), openSealed(newFile())]
+    say(old, 'a', 'b')
+    say(young, 'c')
+    const first = { ...old.head(), at: '2023-11-01T00:00:00.000Z' } as KnownHead
+    const heads = [first, { ...first, seq: 1 }, young.head()]
+    const since = (time: string, more: KnownHead[] = []) =>
+      verify(youngText, [...heads, ...more], undefined, Date.parse(time))
+    const youngText = textOf(join(dir, `audit-${files - 1}.log`))
+    const found = await since('2023-11-02')
+    expect([found.wrong, found.from, found.notes.map(({ says }) => says)]).toEqual([
+      [],
+      '2023-11-02T00:00:00.000Z',
+      [
+        '2 heads, kept at 2023-11-01T00:00:00.000Z, are of chains that are not asked for: from before --since',
+      ],
+    ])
+    expect((await since('2023-10-31')).wrong).toEqual(['cut'])
+    // Of no time, and one that was kept later, whatever others say.
+    const [timeless, later] = [{ ...first, at: undefined }, '2023-11-03T00:00:00.000Z']
+    expect((await since('2023-11-02', [{ ...timeless, seq: 3 }])).wrong).toEqual(['cut'])
+    expect((await since('2023-11-02', [{ ...first, seq: 0, at: later }])).wrong).toEqual(['cut'])
+    // All of them are, and none is of what is given.
+    expect((await verify(whole, [first], undefined, Date.parse('2024-01-01'))).wrong).toEqual([
+      'cut',
+    ])
   })
 })
 
@@ -303,6 +349,7 @@ describe('what somebody passes off as torn shows', () => {
     ['one with a brace in a text', `${FORGED.replace('root', '{\\"{')},\n`, ['unsealed 0:4']],
     ['one that is too long', `${FORGED.slice(0, -1)}${' '.repeat(1_100_000)}}\n`, ['unsealed 0:4']],
     ['words', 'nothing\n', ['unsealed 0:4']],
+    ['more torn ones than a crash leaves', '{"ch\n'.repeat(4), ['unsealed 0:4']],
     [
       'a torn one that has its words in a text',
       `${FORGED.replace('root"}', '\\"channel\\":\\"')}\n`,
@@ -324,8 +371,10 @@ describe('what somebody passes off as torn shows', () => {
   it.each<[string, string, string[]]>([
     ['whole events', `${FORGED},\n`.repeat(50), ['unsealed 0:7']],
     ['one, without a line feed', `${FORGED},`, ['unsealed 0:7']],
-    ['a torn one that goes on', `${FORGED.slice(0, -1)}\n`, ['unsealed 0:7']],
-    ['two torn ones', `${FORGED.slice(0, -1)}\n${FORGED.slice(0, -1)}`, ['unsealed 0:7']],
+    ['a torn one, and the next line’s line feed', `${FORGED.slice(0, -1)}\n`, []],
+    ['three, as of a full disk', `${FORGED.slice(0, -1)}\n`.repeat(3), []],
+    ['four', `${FORGED.slice(0, -1)}\n`.repeat(4), ['unsealed 0:7']],
+    ['a torn one, and words', `${FORGED.slice(0, -1)}\nnothing`, ['unsealed 0:7']],
     ['a torn one', FORGED.slice(0, -1), []],
     ['zeros', '\0'.repeat(4096), []],
   ])('%s, at the end', async (_what, put, wrong) => {
@@ -340,9 +389,9 @@ describe('what a crash leaves', () => {
     say(audit, 'a', 'b')
     truncateSync(path, textOf(path).length - 20)
     const torn = await verify(textOf(path))
-    expect([torn.wrong, torn.notes[0]?.says]).toEqual([
+    expect([torn.wrong, torn.notes.at(-1)?.says]).toEqual([
       [],
-      'torn: the gate or its machine stopped in the middle of the last line',
+      'this line is torn: the gate or its machine stopped, or its disk was full, in the middle of a line',
     ])
     // A head that was kept for the whole line is believed, and not the file.
     expect((await verify(textOf(path), [audit.head()])).wrong).toEqual(['cut 0:2'])
@@ -350,11 +399,34 @@ describe('what a crash leaves', () => {
     expect(again.foundTorn).toBe(true)
     say(again, 'c')
     const { wrong, notes } = await verify(textOf(path))
-    expect([wrong, notes[0]]).toEqual([
+    expect([wrong, notes.at(-1)]).toEqual([
       [],
-      { place: { file: '0', line: 3 }, says: expect.stringContaining('torn: the gate stopped') },
+      {
+        place: { file: '0', line: 3 },
+        says: expect.stringContaining('this line is torn: the gate stopped'),
+      },
     ])
     expect(openSealed(path).foundTorn).toBe(false)
+  })
+
+  it('a last line that the next chain does not know: but not where a head is of it', async () => {
+    const path = newFile()
+    const audit = openSealed(path)
+    say(audit, 'a', 'b')
+    const all = textOf(path)
+    const without = all
+      .split(/(?<=\n)/)
+      .slice(0, 2)
+      .join('')
+    writeFileSync(path, without)
+    say(openSealed(path), 'c')
+    const put = all + textOf(path).slice(without.length)
+    const { wrong, notes } = await verify(put)
+    expect([wrong, notes.at(-1)?.says]).toEqual([
+      [],
+      'the line before this one was written whole, and the chain that begins here does not know of it: it may not have been acknowledged',
+    ])
+    expect((await verify(put, [audit.head()])).wrong).toContain('unlinked 0:4')
   })
 
   it('nothing of use: then the chain does not know what came before it', async () => {

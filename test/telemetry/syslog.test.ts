@@ -17,9 +17,11 @@ afterEach(() => {
 /** A server that takes messages with their lengths, and can be away for a while. */
 async function startServer(port = 0, tls?: { key: string; cert: string }) {
   const messages: string[] = []
+  let came = 0
   const sockets = new Set<Socket>()
   const hear = (socket: Socket) => {
     let waiting = Buffer.alloc(0)
+    came++
     sockets.add(socket)
     socket.on('error', () => undefined)
     socket.on('data', (chunk) => {
@@ -41,11 +43,11 @@ async function startServer(port = 0, tls?: { key: string; cert: string }) {
     server.close()
   }
   ends.push(stop)
-  return { port: (server.address() as AddressInfo).port, messages, sockets, stop }
+  return { port: (server.address() as AddressInfo).port, messages, sockets, stop, came: () => came }
 }
 
-function open(port: number, tls?: { ca: string | undefined }, takenMs?: number) {
-  const parts = { hostName: 'gate-1', now: () => NOW, ...(takenMs && { takenMs }) }
+function open(port: number, tls?: { ca: string | undefined }, takenMs = 5_000, lastsMs = 20) {
+  const parts = { hostName: 'gate-1', now: () => NOW, takenMs, lastsMs }
   const sink = openSyslog({ host: '127.0.0.1', port, tls }, parts)
   const troubles: (string | undefined)[] = []
   sink.onTrouble?.((problem) => troubles.push(problem))
@@ -64,6 +66,14 @@ describe('a syslog server', () => {
       .poll(() => server.messages)
       .toEqual(['<86>1 2023-11-14T22:13:20.000Z gate-1 postern - audit - {"User":"é"}'])
     await sink.sync?.()
+  })
+
+  it('is waited for at the beginning, until its connection has lasted', async () => {
+    const server = await startServer()
+    const { sink } = open(server.port)
+    sink.write('{}\n')
+    await sink.sync?.()
+    await expect.poll(() => server.messages).toHaveLength(1)
   })
 
   it('can be one with a certificate, and no other', async () => {
@@ -116,6 +126,23 @@ describe('a syslog server', () => {
     await sink.sync?.()
   })
 
+  it('that closes each connection, as a balancer with nobody behind it does, gets no line', async () => {
+    const server = await startServer()
+    const { sink, troubles } = open(server.port, undefined, undefined, 1_000)
+    const close = setInterval(() => {
+      for (const socket of server.sockets) socket.destroy()
+    }, 1)
+    ends.push(() => clearInterval(close))
+    sink.write('{}\n')
+    await expect.poll(server.came, { timeout: 10_000 }).toBeGreaterThan(2)
+    await expect(sink.sync?.()).rejects.toThrow('the syslog server is not connected')
+    expect([server.messages, troubles.length]).toEqual([[], new Set(troubles).size])
+    expect(troubles).not.toContain(undefined)
+    clearInterval(close)
+    await expect.poll(() => server.messages, { timeout: 15_000 }).toHaveLength(1)
+    expect(troubles.at(-1)).toBeUndefined()
+  })
+
   it('that is away at the end: says how many lines are lost', async () => {
     const { sink } = open(await freePort())
     for (let count = 0; count < 3; count++) sink.write('{}\n')
@@ -131,6 +158,7 @@ describe('a syslog server', () => {
     const { sink } = open(await freePort())
     const required = openAudit(sink, () => NOW, { required: true })
     const granted = { EventType: 'login_decision' } as never
+    await expect(required.write(1, granted)).rejects.toThrow('ECONNREFUSED')
     await expect(required.write(1, granted)).rejects.toThrow('not connected')
     const line = `${JSON.stringify({ of: 'x'.repeat(1_000_000) })}\n`
     expect(() => {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import type { Metric } from '../../src/peers/messages.ts'
-import { anchorFile } from '../../src/telemetry/anchor.ts'
+import { anchorFile, headIn } from '../../src/telemetry/anchor.ts'
 import { type AuditSink, openAuditStream } from '../../src/telemetry/audit_file.ts'
 import type { Head } from '../../src/telemetry/seal.ts'
 import { openTrail, type StateForHeads } from '../../src/telemetry/trail.ts'
@@ -50,14 +50,30 @@ describe('what was removed before the gate was started again', () => {
       Why: 'start',
       Previous: { Chain: heads[1]?.chain, Seq: 1, Mac: heads[1]?.mac },
     })
-    const { wrong, notes } = await verify(text, heads)
+    const { wrong, findings, notes } = await verify(text, heads)
     expect([wrong, notes.map(({ says }) => says)]).toEqual([
-      [],
-      [
-        'what was written before this line was not given, and not looked at',
-        `2 heads are of chains from before what was given, the last one: chain ${heads[1]?.chain}, Seq 1, kept at 2023-11-14T22:13:20.000Z`,
-      ],
+      ['cut'],
+      ['what was written before this line was not given, and not looked at'],
     ])
+    expect(findings[0]?.says).toBe(
+      '2 heads, kept at 2023-11-14T22:13:20.000Z, are of chains from before these files: give the files before them too, or say --since TIME where these begin',
+    )
+  })
+
+  it('shows while the gate runs: moved, begun anew by a SIGHUP, and removed', async () => {
+    const place = newPlace()
+    const { trail } = open(place.anchor, openAuditStream(place.path))
+    await trail.keepHeads(undefined)
+    say(trail, 'a')
+    renameSync(place.path, `${place.path}.1`)
+    trail.reopen()
+    say(trail, 'b')
+    await trail.close()
+    const heads = textOf(place.anchor).split('\n').map(headIn)
+    expect(heads.filter((head) => head !== undefined)).toHaveLength(2)
+    expect((await verify(textOf(place.path), heads)).wrong).toEqual(['cut'])
+    const both = [textOf(`${place.path}.1`), textOf(place.path)]
+    expect(await verify(both, heads)).toMatchObject({ wrong: [], heads: 2 })
   })
 
   it('shows where its place was taken by a stream that knows of nothing', async () => {
@@ -68,7 +84,7 @@ describe('what was removed before the gate was started again', () => {
     const found = await verify(textOf(another.path), heads)
     expect(found.wrong).toEqual(['cut'])
     expect(found.findings[0]?.says).toMatch(
-      /^the first chain says that nothing came before it, but 1 head is of a chain from before /,
+      /^the first chain says that nothing came before it, but 1 head, kept at .*, is of chains from before /,
     )
   })
 
