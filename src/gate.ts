@@ -17,12 +17,12 @@ import type { Link } from './peers/processes.ts'
 import { openStateAnswers } from './peers/state_answers.ts'
 import { openAttempts } from './policy/attempts.ts'
 import { openReloading, type ReadConfig, type Reloading } from './reloading.ts'
+import { holdBack, openShared } from './shared_state.ts'
 import { bindSockets } from './sql/bound_sockets.ts'
 import { boundByAddress } from './sql/cancelling.ts'
 import type { Bind } from './sql/listener.ts'
-import { staleness } from './state/snapshot.ts'
-import { openState, type State } from './state/state.ts'
-import { tellStrays } from './state/strays.ts'
+import { type StateView, staleness } from './state/snapshot.ts'
+import type { State } from './state/state.ts'
 import { countingFailures } from './telemetry/audit_failures.ts'
 import type { AuditSink } from './telemetry/audit_file.ts'
 import { openKnown } from './telemetry/known.ts'
@@ -237,7 +237,7 @@ type PrimaryParts = ReturnType<typeof openPrimary>
 type WithStatus = PrimaryParts & { status: () => Status; reloading: Reloading; live: Live }
 type WithGates = PrimaryParts & {
   gates: Pick<Gates, 'cancel'>
-  state: State | undefined
+  state: StateView | undefined
   desk: Desk
 }
 
@@ -267,13 +267,18 @@ async function openWithPeers(config: Config, primary: WithStatus, surroundings: 
     // However many workers have a client's cancels.
     const cancel = boundByAddress(gates.cancel, { now, count })
     const first = primary.config()
-    workers = await openAll(first, { ...primary, state, gates: { cancel }, desk }, surroundings)
+    const held = state && holdBack(state)
+    const parts = { ...primary, state: held?.view, gates: { cancel }, desk }
+    workers = await openAll(first, parts, surroundings)
     const opened = workers
     live.renew = (next) => {
       opened.renew(next)
       gates.renew(next.peers)
     }
     if (primary.config() !== first) opened.renew(primary.config())
+    const why = await Promise.race([primary.broken.promise, undefined])
+    if (why !== undefined) throw why
+    held?.release()
     const door = await gates.listen(workers.cancel)
     return { workers, gates, state, peers: door?.port, desk }
   } catch (thrown) {
@@ -282,22 +287,6 @@ async function openWithPeers(config: Config, primary: WithStatus, surroundings: 
     await state?.close()
     throw thrown
   }
-}
-
-/** @throws Failure `state_unusable` */
-async function openShared(
-  { state, clusters }: Config,
-  { log, metrics, config: current, elapsed }: PrimaryParts,
-  now: () => number,
-): Promise<State | undefined> {
-  if (state === undefined) return undefined
-  const keeping = (all: Config['clusters']) => all.find(({ name }) => name === state.cluster)
-  // The file may name another one by now; this one stays until the gate is started again.
-  const nodes = () => (keeping(current().clusters) ?? keeping(clusters))?.nodes ?? clusters[0].nodes
-  const opened = await openState(state, { nodes, log, now, elapsed })
-  metrics.watchState(opened)
-  tellStrays(opened, () => names(current()), log)
-  return opened
 }
 
 async function openAll(

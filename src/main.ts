@@ -16,12 +16,11 @@ const HURRY_MS = 2_000
 const HURRIED = 130
 /** What is under way when all is said and done has as long to end by itself. */
 const HELD_MS = 2_000
+/** What is waited for all of this time hangs; a file that is merely read has come on meanwhile. */
+const HANGS_MS = 200
 let askedMs = 0
 let exitCode: typeof HURRIED | undefined
-const exit = () => {
-  endHeld()
-  process.exit(HURRIED)
-}
+const exit = () => endHeld(() => process.exit(HURRIED))
 let hurry: () => void = exit
 const end = () => {
   // npm passes a signal on that the terminal has sent us already: only a later one is another one.
@@ -77,17 +76,30 @@ const ended = await runCli(process.argv.slice(2), {
   processors: availableParallelism(),
 })
 process.exitCode = exitCode ?? ended
-setTimeout(endHeld, HELD_MS).unref()
+setTimeout(endHeld, HELD_MS, () => undefined).unref()
 
 /**
  * A file system or a name server that hangs holds one of Node's threads, and neither the end of all work nor
  * `process.exit` comes before that thread is back.
+ * @param otherwise - where none does
  */
-function endHeld(): void {
-  const isOfThread = (what: string) => /^(?:FSReq|GetAddrInfo|GetNameInfo)/.test(what)
-  if (!process.getActiveResourcesInfo().some(isOfThread)) return
-  process.stderr.write('postern: ended while a file or a name was waited for\n')
-  process.kill(process.pid, 'SIGKILL')
+function endHeld(otherwise: () => void): void {
+  const before = requestsOfThreads()
+  const look = () => {
+    if (!requestsOfThreads().some((request) => before.includes(request))) return otherwise()
+    process.stderr.write('postern: ended while a file or a name was waited for\n')
+    process.kill(process.pid, 'SIGKILL')
+  }
+  if (before.length === 0) otherwise()
+  else setTimeout(look, HANGS_MS)
+}
+
+/** Node documents a list of their kinds alone, by which a request that hangs is like one that was made since. */
+function requestsOfThreads(): object[] {
+  const { _getActiveRequests } = process as unknown as { _getActiveRequests?(): object[] }
+  const isOfThread = /^(?:FSReq|GetAddrInfo|GetNameInfo)/
+  const requests = _getActiveRequests?.() ?? []
+  return requests.filter((request) => isOfThread.test(request.constructor.name))
 }
 
 /** A container may run us as a user that has no name. */

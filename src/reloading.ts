@@ -8,14 +8,28 @@ import { isDeepStrictEqual } from 'node:util'
 import { auditCompared } from './config/audit_settings.ts'
 import type { Config } from './config/config.ts'
 import type { Settings } from './config/document.ts'
-import { findSetting, outOfBounds, type SettingNow, trustOf } from './config/runtime_settings.ts'
+import {
+  findSetting,
+  outOfBounds,
+  type SettingNow,
+  trustKeyOf,
+  trustOf,
+} from './config/runtime_settings.ts'
 import { asFailure, Failure } from './failure.ts'
+import {
+  aloneMistake,
+  changed,
+  type Heard,
+  mistakeOf,
+  NONE,
+  type ReadConfig,
+  readWith,
+} from './reading_settings.ts'
 import { sockets } from './sql/door.ts'
 import type { StateView } from './state/snapshot.ts'
 import type { Logger } from './telemetry/log.ts'
 
-/** @param previous - what it was before: what stays the same goes on, and so do settings of all gates. */
-export type ReadConfig = (previous: Config) => Config
+export type { ReadConfig }
 
 export interface Reloading {
   /** @returns why it stays as it was, where it does */
@@ -26,7 +40,7 @@ export interface Reloading {
    *   trust others. Where they are heard of later on, it breaks the gate.
    */
   follow(state: StateView): void
-  /** Why what the shared state has doesn't count; undefined where it does. */
+  /** Why what the shared state has doesn't count, or the file not without it; undefined where they do. */
   problem(): string | undefined
   /** @throws Failure `console_not_found` */
   find(name: string): SettingNow
@@ -63,6 +77,12 @@ export function openReloading(parts: ReloadingParts): Reloading {
   const { config, read: own, log, live, broken } = parts
   let kept: Settings | undefined
   let problem: string | undefined
+  /** Nothing that was taken back goes on unnoticed. */
+  const tellTakenBack = () => {
+    for (const { name, origin } of config().settings)
+      if (origin === 'console' && kept !== undefined && !kept.has(name))
+        log.error(`the setting ${name} was taken back, and is still in use`)
+  }
 
   function reload(read: ReadConfig, isFirst = false): string | undefined {
     if (live.isClosing) {
@@ -71,10 +91,12 @@ export function openReloading(parts: ReloadingParts): Reloading {
     }
     try {
       problem = take(read, parts, { kept, isFirst })
+      tellTakenBack()
       return undefined
     } catch (thrown) {
       problem = asFailure(thrown).message
       for (const line of problem.split('\n')) log.error(`the configuration in use is kept: ${line}`)
+      tellTakenBack()
       return problem
     }
   }
@@ -88,8 +110,9 @@ export function openReloading(parts: ReloadingParts): Reloading {
     const known = kept ?? NONE
     kept = next
     if (isDeepStrictEqual(next, known)) return
-    if (isFirst) for (const line of notCounting(next, config())) log.warn(line)
-    if (isDeepStrictEqual(next, config().source.settings ?? NONE)) problem = undefined
+    if (isFirst) tellNotCounting(next, config(), log)
+    if (isDeepStrictEqual(next, config().source.settings ?? NONE))
+      problem = own && aloneMistake(own, config())
     else if (own === undefined) problem = NOT_READ
     else if (isFirst && !live.isClosing && decideTrust(next, config())) {
       try {
@@ -120,17 +143,9 @@ export function openReloading(parts: ReloadingParts): Reloading {
   }
 }
 
-const NONE: Settings = new Map()
-
-/** What there is, and whether it is heard of for the first time. */
-interface Heard {
-  kept: Settings | undefined
-  isFirst?: boolean
-}
-
 /**
  * Another configuration counts.
- * @returns why not all that was set does
+ * @returns why not all that was set does, or what a gate that starts would have against the file
  * @throws Failure where everything stays as it is
  */
 function take(
@@ -138,7 +153,8 @@ function take(
   { opened, config, renew, live, log }: ReloadingParts,
   heard: Heard,
 ): string | undefined {
-  const { next, left } = readWith(read, config(), heard)
+  const before = config()
+  const { next, left } = readWith(read, before, heard)
   renew(next)
   live.renew(next)
   for (const what of fixed(opened, next))
@@ -147,113 +163,46 @@ function take(
   log.level = next.log.level
   for (const line of left?.split('\n') ?? [])
     log.error(`what the shared state has is not all in use: ${line}`)
-  return left
+  if (heard.kept !== undefined) tellNotCounting(heard.kept, next, log, before)
+  const alone = aloneMistake(read, next)
+  for (const line of alone?.split('\n') ?? []) log.error(line)
+  return left === undefined || alone === undefined ? (left ?? alone) : `${left}\n${alone}`
 }
 
 /**
- * With all that was set; where that is a mistake, with what is in use; else with what was set of trust alone. Who
- * hears of it for the first time has nothing in use.
- * @returns `left` - why it is not all of it
- * @throws Failure `config_invalid`, with what to do about settings that are in the way
+ * Of what decides trust, or may: the gate goes without it.
+ * @param before - what was told of an earlier configuration is not told again
  */
-function readWith(
-  read: ReadConfig,
-  before: Config,
-  { kept, isFirst = false }: Heard,
-): { next: Config; left: string | undefined } {
-  const inUse = before.source.settings ?? NONE
-  const wanted = kept ?? inUse
-  const all = isFirst ? [wanted] : [wanted, inUse]
-  let left: string | undefined
-  for (const settings of new Set([...all, ...all.map(trustOf)])) {
-    const tried = tryRead(read, before, settings, wanted)
-    if ('next' in tried) return { next: tried.next, left }
-    left ??= tried.wrong
-  }
-  const problems = whyKept(read, before, wanted)
-  throw new Failure('config_invalid', { values: { problems } })
-}
-
-/**
- * @param settings - to be read with
- * @param wanted - those that there are: who took one back knows what comes of it
- */
-function tryRead(
-  read: ReadConfig,
-  before: Config,
-  settings: Settings,
-  wanted: Settings,
-): { next: Config } | { wrong: string; lost: string[] } {
-  try {
-    const next = read(withSettings(before, settings))
-    const counting = new Set(next.settings.flatMap((each) => (counts(each) ? each.name : [])))
-    const lost = before.settings
-      .filter(({ trust, origin }) => trust && origin === 'console')
-      .flatMap(({ name }) => (wanted.has(name) && !counting.has(name) ? name : []))
-    if (lost.length === 0) return { next }
-    closeNew(next, before)
-    return { wrong: lost.map(toDo).join('\n'), lost }
-  } catch (thrown) {
-    return { wrong: asFailure(thrown).message, lost: [] }
+function tellNotCounting(settings: Settings, now: Config, log: Logger, before?: Config): void {
+  for (const name of trustOf(settings).keys()) {
+    const why = notCounting(name, now)
+    if (why === undefined || (before && why.what === notCounting(name, before)?.what)) continue
+    log[why.level](`the setting ${name} is in the shared state, and ${why.what}`)
   }
 }
 
-function counts({ origin }: SettingNow): boolean {
-  return origin !== 'default'
-}
-
-/** Why it can't be read, and which settings of trust are in the way. */
-function whyKept(read: ReadConfig, before: Config, wanted: Settings): string {
-  const settings = trustOf(wanted)
-  const tried = tryRead(read, before, settings, wanted)
-  if ('next' in tried) {
-    closeNew(tried.next, before)
-    return 'the configuration has changed meanwhile; read it again'
+function notCounting(
+  name: string,
+  config: Config,
+): { level: 'warn' | 'error'; what: string } | undefined {
+  const now = config.settings.find((each) => each.name === name)
+  const of = trustKeyOf(name)
+  if (now === undefined && of !== undefined && config.mayChangeTrust)
+    return {
+      level: 'error',
+      what: `does not count: this gate has no cluster ${of.cluster}; if that has another name now, write it in the files of all gates under the new name, then take it back (postern settings reset ${name})`,
+    }
+  if (now === undefined) return { level: 'warn', what: 'unknown to this gate' }
+  if (now.origin === 'file' || config.mayChangeTrust) return undefined
+  return {
+    level: 'warn',
+    what: 'does not count: the file does not allow it (console.may_change_trust)',
   }
-  if (tried.lost.length > 0) return tried.wrong
-  const names = [...settings.keys()]
-  const without = (name: string) => mistakeOf(read, before, changed(settings, name, undefined))
-  const alone = names.filter((name) => without(name) === undefined)
-  const ofFile = alone.length > 0 ? undefined : mistakeOf(read, before, NONE)
-  if (ofFile !== undefined) return ofFile
-  return [tried.wrong, ...(alone.length > 0 ? alone : names).map(toDo)].join('\n')
-}
-
-function toDo(name: string): string {
-  return `the setting ${name} decides whom the gate trusts, and would not count: write it in the file, or take it back (RESET CLUSTER SETTING, postern settings reset ${name})`
-}
-
-/** Of what decides trust, or may: the gate opens without it. */
-function notCounting(settings: Settings, { settings: known, console: own }: Config): string[] {
-  return [...trustOf(settings).keys()].flatMap((name) => {
-    const now = known.find((each) => each.name === name)
-    const at = `the setting ${name} is in the shared state, and`
-    if (now === undefined) return `${at} unknown to this gate`
-    if (now.origin === 'file' || own?.mayChangeTrust) return []
-    return `${at} does not count: the file does not allow it (console.may_change_trust)`
-  })
 }
 
 /** Some do, or may. */
-function decideTrust(settings: Settings, { console: own }: Config): boolean {
-  return own?.mayChangeTrust === true && trustOf(settings).size > 0
-}
-
-function changed(settings: Settings, name: string, value: string | undefined): Settings {
-  const others = [...settings].filter(([each]) => each !== name)
-  return new Map(value === undefined ? others : [...others, [name, value]])
-}
-
-/** How the configuration would be wrong with these; undefined where it wouldn't. */
-function mistakeOf(read: ReadConfig, before: Config, settings: Settings): string | undefined {
-  const tried = tryRead(read, before, settings, settings)
-  if ('wrong' in tried) return tried.wrong
-  closeNew(tried.next, before)
-  return undefined
-}
-
-function withSettings(config: Config, settings: Settings): Config {
-  return { ...config, source: { ...config.source, settings } }
+function decideTrust(settings: Settings, { mayChangeTrust }: Config): boolean {
+  return mayChangeTrust && trustOf(settings).size > 0
 }
 
 function found(name: string, { clusters }: Config) {
@@ -268,13 +217,6 @@ function settingOf(name: string, config: Config): SettingNow {
   const now = config.settings.find((each) => each.name === setting?.name)
   if (now !== undefined) return now
   throw new Failure('console_not_found', { values: { what: 'setting', name } })
-}
-
-/** What was opened for a configuration that nobody goes by. */
-function closeNew(tried: Config, { clusters }: Config): void {
-  const open = new Set(clusters.flatMap(({ issuers }) => [...issuers.values()]))
-  for (const { issuers } of tried.clusters)
-    for (const issuer of issuers.values()) if (!open.has(issuer)) issuer.close()
 }
 
 interface Statement {

@@ -12,6 +12,7 @@ import { openLog } from '../src/telemetry/log.ts'
 const TRUSTED = 'console: {admins: [ops], may_change_trust: true}\n'
 const SERVER = 'clusters.main.server'
 const ISSUERS = `${SERVER}.jwt_authentication.issuers.configuration`
+const AUDIENCE = `${SERVER}.jwt_authentication.audience`
 const OAUTH = `${SERVER}.oauthbearer_authentication.enabled`
 
 const fileOf = (more = '') => `
@@ -212,6 +213,61 @@ describe('what was set of trust', () => {
     expect(gate.config().source.text).toBe(gate.file.text)
   })
 
+  it('is taken back, or narrowed, though another one is a mistake here', () => {
+    const gate = open(TRUSTED, { [ISSUERS]: PARTNER, 'shutdown.grace': '7s' })
+    gate.put('clusters.main.pool.size', '20000')
+    gate.put(ISSUERS, CORP)
+    expect([...gate.config().clusters[0].trust.issuers]).toEqual([CORP])
+    expect(gate.config().shutdown.graceMs).toBe(7_000)
+    gate.put(ISSUERS, undefined)
+    expect(gate.config().clusters[0].trust.issuers.size).toBe(0)
+    const other = open(ONE, { [AUDIENCE]: 'nobody', 'shutdown.grace': '7s' })
+    other.put(MAP, MAPPED)
+    expect(other.shown(AUDIENCE)?.origin).toBe('console')
+    other.put(AUDIENCE, undefined)
+    expect(other.shown(AUDIENCE)?.origin).toBe('default')
+    expect(other.config().shutdown.graceMs).toBe(7_000)
+    expect(other.reloading.problem()).toContain(NOT_ACCEPTED)
+  })
+
+  it('is told where it was taken back, and nothing can be read without it', () => {
+    const gate = open(TRUSTED, { [ISSUERS]: PARTNER, [OAUTH]: 'true' })
+    gate.put(ISSUERS, undefined)
+    expect([...gate.config().clusters[0].trust.issuers]).toEqual([PARTNER])
+    expect(gate.reloading.problem()).toEqual(NO_ISSUER)
+    expect(gate.lines.filter((line) => line.includes('"level":"error"'))).toContainEqual(
+      expect.stringContaining(`the setting ${ISSUERS} was taken back, and is still in use`),
+    )
+  })
+
+  it('goes with its cluster, if none comes, or what comes has it in the file', () => {
+    const gate = open(ONE, { [MAP]: PARTNERS })
+    const main = gate.file.text.slice(gate.file.text.indexOf('  main:'))
+    const other = main
+      .replace('main:', 'other:')
+      .replace(/console:.*\n/s, '')
+      .replace('5432', '5433')
+    gate.file.text = gate.file.text.replace('  main:', `${other}  main:`)
+    gate.file.text = gate.file.text.replace('[ops]', '[ops], clusters: [other]')
+    expect(gate.reload()).toBeUndefined()
+    expect(gate.shown(MAP)?.origin).toBe('console')
+    const both = gate.file.text
+    gate.file.text = both.replace('  main:', '  prod:')
+    expect(gate.reload()).toBe(toDo(MAP))
+    const written = `    server.identity_map.configuration: ${JSON.stringify(PARTNERS)}\n`
+    gate.file.text = both.replace('  main:\n', `  prod:\n${written}`)
+    expect(gate.reload()).toBeUndefined()
+    expect(gate.config().clusters.map(({ name }) => name)).toEqual(['other', 'prod'])
+    expect(gate.lines).toContainEqual(expect.stringContaining('this gate has no cluster main'))
+    const left = open(ONE, { [MAP]: PARTNERS })
+    left.file.text = both
+    left.reload()
+    left.file.text = both.slice(0, both.indexOf('  main:')) + both.slice(both.indexOf('console:'))
+    expect(left.reload()).toBeUndefined()
+    expect(left.config().clusters.map(({ name }) => name)).toEqual(['other'])
+    expect(refusal(() => left.reloading.try('shutdown.grace', '1s'))).toBeUndefined()
+  })
+
   it('counts until it is in the file', () => {
     const gate = open(ONE)
     gate.put(MAP, PARTNERS)
@@ -242,6 +298,12 @@ describe('a gate that starts', () => {
     expect(said).toMatch(UNUSABLE)
     expect(said).toContain(toDo(MAP))
     expect(said).not.toContain(toDo(AT_EXPIRY))
+  })
+
+  it.each([{ [MAP]: MAPPED }, { [MAP]: PARTNERS }])('nor where nobody here may set it', (set) => {
+    const more = ONE.replace('admins: [ops], ', '')
+    if (set[MAP] === MAPPED) expect(refusal(() => open(more, set))).toMatch(UNUSABLE)
+    else expect(partnersOps(open(more, set))).toEqual(['partner_ro'])
   })
 
   it('and breaks, where it could open only because nobody could be asked', () => {
@@ -279,6 +341,38 @@ describe('a gate that starts', () => {
     gate.put('limits.connections', '90')
     expect(gate.lines.filter((line) => line.includes('"level":"warn"'))).toHaveLength(2)
   })
+
+  it('tells of a cluster that has another name now, whom it trusts without what was set', () => {
+    const gate = open(ONE, { [MAP.replace('main', 'renamed')]: PARTNERS })
+    const errors = gate.lines.filter((line) => line.includes('"level":"error"'))
+    expect(errors).toEqual([
+      expect.stringContaining(
+        'does not count: this gate has no cluster renamed; if that has another name now, write it in the files of all gates under the new name, then take it back',
+      ),
+    ])
+  })
+})
+
+it('warns of a key that goes out of the file together with what allows it elsewhere', () => {
+  const written = `    server.identity_map.configuration: ${JSON.stringify(PARTNERS)}\n`
+  const gate = open(`${written}${ONE}`, { [MAP]: PARTNERS })
+  gate.file.text = fileOf(ONE.replace(', may_change_trust: true', ''))
+  expect(gate.reload()).toBeUndefined()
+  expect(gate.lines).toContainEqual(
+    expect.stringContaining(`the setting ${MAP} is in the shared state, and does not count`),
+  )
+})
+
+it('tells that a gate could not start with a file that needs what is set', () => {
+  const gate = open(TRUSTED, { [ISSUERS]: CORP })
+  gate.file.text = fileOf(`    issuer_options: {'${CORP}': {jwks_stale_grace: 1h}}\n${TRUSTED}`)
+  expect(gate.reload()).toBeUndefined()
+  const ALONE = /a gate can not start with this file alone: postern\.yaml:/
+  expect(gate.reloading.problem()).toMatch(ALONE)
+  expect(gate.lines).toContainEqual(expect.stringMatching(ALONE))
+  gate.put('shutdown.grace', 'later')
+  gate.put('shutdown.grace', undefined)
+  expect(gate.reloading.problem()).toMatch(ALONE)
 })
 
 it('a file with a mistake of its own changes nothing, and its mistake is told', () => {

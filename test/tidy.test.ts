@@ -71,6 +71,8 @@ const GATE = [
   'clusters',
   'worker_questions',
   'reloading',
+  'reading_settings',
+  'shared_state',
   'desk',
 ]
 /** What everybody may use: they use nothing but each other, and `leg` the framing of `wire`. */

@@ -22,7 +22,7 @@ export interface VerifyOptions {
   keyFile: string[]
   /** Files of heads, or heads themselves: `chain:seq:mac`. */
   head?: string[]
-  /** Chains whose heads were all kept before it are not asked for; milliseconds since the epoch. */
+  /** Older chains whose heads were all kept before it are not asked for; milliseconds since the epoch. */
   since?: number
   json?: boolean
 }
@@ -43,6 +43,8 @@ export async function auditVerify(
   { keyFile, head = [], since, json }: VerifyOptions,
   world: World,
 ): Promise<void> {
+  if (since !== undefined && since > world.now())
+    throw new Failure('usage', { values: { problem: '--since: write a time that is over' } })
   const keys = new Map(keyFile.map((file) => keyOf(file, world)))
   let heads: KnownHead[] = []
   const skipped: string[] = []

@@ -208,7 +208,7 @@ function addAudit(program: Command, world: World): void {
     )
     .requiredOption('--key-file <file>', 'the key of the seal; once more for an older one', several)
     .option('--head <head>', 'a file of heads (audit.anchor), or one as chain:seq:mac', several)
-    .option('--since <time>', 'heads kept before are not asked for: ISO 8601', time)
+    .option('--since <time>', 'older chains from before it may be missing: ISO 8601', time)
     .option('--json', 'for machines')
     .action((files: string[], options: VerifyOptions) => auditVerify(files, options, world))
   audit

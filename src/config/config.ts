@@ -63,6 +63,8 @@ export interface Config {
   certificates: readonly NamedCertificates[]
   /** The gate's own console, where there is one. */
   console: ConsoleConfig | undefined
+  /** What is set for all gates may decide whom this one trusts, whether it has a console or not. */
+  mayChangeTrust: boolean
   /** Those that can be changed while gates run. */
   settings: readonly SettingNow[]
   /** What it was made of. */
@@ -204,6 +206,7 @@ export function inspectConfig(
         read: (file) => kept.readFile(document.resolve(file)),
         again: (file) => from.readFile(document.resolve(file)),
       }),
+      mayChangeTrust: document.mayChangeTrust,
       settings: settingsNow(document, read.value),
       source,
     },
@@ -287,7 +290,10 @@ function toConfig(
   file: schema.File,
   listeners: ListenerConfig[],
   clusters: Config['clusters'],
-): Omit<Config, 'peers' | 'access' | 'audit' | 'certificates' | 'settings' | 'source'> {
+): Omit<
+  Config,
+  'peers' | 'access' | 'audit' | 'certificates' | 'mayChangeTrust' | 'settings' | 'source'
+> {
   return {
     listeners,
     clusters,

@@ -28,7 +28,6 @@ export interface ConsoleConfig {
   admins: ReadonlySet<string>
   /** Whose admins these are: who signs in to another one is none, whatever the name. */
   clusters: ReadonlySet<string>
-  mayChangeTrust: boolean
 }
 
 /** Of that cluster: its issuers say who has the role. */
@@ -42,16 +41,11 @@ export function isAdmin(
 
 /** @param all - the names of the clusters that there are */
 export function consoleOf(
-  { database, admins, clusters, may_change_trust }: ConsoleSection,
+  { database, admins, clusters }: ConsoleSection,
   all: readonly string[],
 ): ConsoleConfig | undefined {
   if (admins.length === 0) return undefined
-  return {
-    database,
-    admins: new Set(admins),
-    clusters: new Set(clusters ?? all),
-    mayChangeTrust: may_change_trust,
-  }
+  return { database, admins: new Set(admins), clusters: new Set(clusters ?? all) }
 }
 
 /** What no key can know by itself. */

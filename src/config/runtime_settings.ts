@@ -156,17 +156,30 @@ function isPlain(name: string): boolean {
   )
 }
 
+/** Of which cluster it decides trust, and by which key; undefined where it doesn't, or is not known. */
+export function trustKeyOf(name: string): { cluster: string; key: string } | undefined {
+  const [, rest] = /^clusters\.(.+)$/s.exec(name) ?? []
+  const found = Object.entries(OF_A_CLUSTER).find(
+    ([key, { trust }]) => trust && rest?.endsWith(`.${key}`),
+  )
+  if (rest === undefined || found === undefined) return undefined
+  const [key] = found
+  return { cluster: rest.slice(0, -key.length - 1), key }
+}
+
 /** A file's document, and beneath it what was set. */
 export interface Underlaid extends ConfigDocument {
   /** Names of those that count, because the file doesn't say anything of them. */
   counting: ReadonlySet<string>
+  /** The file allows those that decide trust. */
+  mayChangeTrust: boolean
 }
 
 /** @param settings - those of them that are known; another gate may be a newer one. */
 export function underlaid(document: ConfigDocument, settings: Settings): Underlaid {
   const counting = new Set<string>()
   let { value } = document
-  if (!isSection(value)) return { ...document, counting }
+  if (!isSection(value)) return { ...document, counting, mayChangeTrust: false }
   const mayChangeTrust = mayChangeTrustBy(value)
   for (const setting of runtimeSettings(clustersOf(value))) {
     const said = settings.get(setting.name)
@@ -175,7 +188,7 @@ export function underlaid(document: ConfigDocument, settings: Settings): Underla
     value = withLeaf(value, setting.path, spelledAs(said, setting.form))
     if (inFile(value, setting) !== undefined) counting.add(setting.name)
   }
-  return { ...document, value, counting }
+  return { ...document, value, counting, mayChangeTrust }
 }
 
 /** Where the file has it, by either of its names. */

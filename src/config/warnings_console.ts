@@ -10,10 +10,13 @@ const BUILT_IN: Record<string, readonly string[]> = {
 
 export function warnOfConsole({ console: own, clusters, state }: File, warn: Warn): void {
   const { database, admins, may_change_trust } = own
-  if (may_change_trust && (admins.length === 0 || state === undefined))
+  const path = ['console', 'may_change_trust']
+  if (may_change_trust && state === undefined)
+    warn(path, 'nothing can be changed without state; remove it')
+  else if (may_change_trust && admins.length === 0)
     warn(
-      ['console', 'may_change_trust'],
-      `nothing can be changed without ${admins.length === 0 ? 'console.admins' : 'state'}; remove it`,
+      path,
+      'nothing can be changed here without console.admins, but what other gates set counts here, too; where that is not meant, remove it',
     )
   if (admins.length === 0) return
   const [hidden] = Object.entries(clusters).find(([, { kind }]) =>

@@ -32,7 +32,9 @@ export function settingLines({ config, state, settings }: Parts): SettingLine[] 
   const known = now.settings.map((each) => {
     const row = kept.get(each.name)
     kept.delete(each.name)
-    const problem = row && problemOf(each, row, now, settings.problem())
+    const problem = row
+      ? problemOf(each, row, now, settings.problem())
+      : takenBack(each, settings.problem())
     const changeable = state !== undefined && refusalOf(each, now) === undefined
     return { ...each, changeable, kept: row, problem }
   })
@@ -60,6 +62,12 @@ function problemOf(
   return problem ?? 'set, and not yet in use'
 }
 
+/** Why what was taken back is still in use, where it is. */
+function takenBack({ origin }: SettingNow, problem: string | undefined): string | undefined {
+  if (origin !== 'console') return undefined
+  return ['taken back, and still in use', ...(problem === undefined ? [] : [problem])].join(': ')
+}
+
 /**
  * @param value - undefined: taken back
  * @returns its name, in full
@@ -70,7 +78,7 @@ export function mayChange(name: string, value: string | undefined, parts: Parts)
   if (row !== undefined) {
     // One that is unknown here may decide whom another gate trusts.
     const setting = known(row.name, parts.config())
-    if ((setting === undefined || setting.trust) && !mayChangeTrust(parts.config()))
+    if ((setting === undefined || setting.trust) && !parts.config().mayChangeTrust)
       throw trusted(row.name)
     return row.name
   }
@@ -90,11 +98,7 @@ function refusalOf(
   config: Config,
 ): Failure | undefined {
   if (origin === 'file') return new Failure('console_fixed', { values: { name, place } })
-  return trust && !mayChangeTrust(config) ? trusted(name) : undefined
-}
-
-function mayChangeTrust({ console: own }: Config): boolean {
-  return own?.mayChangeTrust === true
+  return trust && !config.mayChangeTrust ? trusted(name) : undefined
 }
 
 function trusted(name: string): Failure {

@@ -2,7 +2,8 @@
  * The heads of an audit stream that were kept elsewhere, to be found in it: they alone show that its end was
  * cut off, or that somebody who has the key wrote it anew.
  * Rule: each of them is held against its line, since whoever has the key adds later ones of his own; and each
- * chain that has one is asked for, but for those that were kept before a time that is told.
+ * chain that has one is asked for, but for those in front of all that are here that were kept before a time
+ * that is told.
  */
 import type { Head, Sealed } from './seal.ts'
 import type { Book, Place } from './verify_book.ts'
@@ -20,7 +21,8 @@ interface Wanted {
 
 /**
  * @param known - in the order in which they were kept.
- * @param sinceMs - chains whose heads were all kept before it may be missing; milliseconds since the epoch
+ * @param sinceMs - chains in front of the first one that is here, whose heads were all kept before it, may be
+ *   missing; milliseconds since the epoch
  */
 export function openHeadsToFind(known: readonly KnownHead[], book: Book, sinceMs?: number) {
   const wanted = byChain(known, book)
@@ -66,17 +68,16 @@ export function openHeadsToFind(known: readonly KnownHead[], book: Book, sinceMs
     /** @param fromNothing - the first chain says that nothing came before it */
     end(fromNothing: boolean): void {
       const all = [...wanted.values()]
-      const isHere = ({ last }: Wanted) => left.has(last.chain)
-      const old = all.filter((chain) => !isHere(chain) && isBefore(chain, sinceMs))
-      const notAsked = new Set(old)
-      const asked = all.filter((chain) => !notAsked.has(chain))
-      const first = asked.findIndex(isHere)
+      const first = all.findIndex(({ last }) => left.has(last.chain))
+      const older = all.slice(0, first)
+      const old = older.filter((chain) => isBefore(chain, sinceMs))
+      const young = older.filter((chain) => !isBefore(chain, sinceMs))
       if (all.length === 0)
         book.note(undefined, 'no head was given: an end that was cut off does not show')
       else if (first < 0) book.find('cut', undefined, 'no head is of a chain that is here')
       else {
-        for (const chain of asked.slice(first)) miss(chain)
-        before(asked.slice(0, first), fromNothing)
+        for (const chain of all.slice(first)) miss(chain)
+        before(young, fromNothing)
         if (old.length > 0)
           book.note(undefined, `${many(old)} of chains that are not asked for: from before --since`)
       }

@@ -63,7 +63,8 @@ class Syslog implements AuditSink {
   #waiting: Waiting[] = []
   #bytes = 0
   #socket: Socket | undefined
-  #isUp = false
+  /** One that is `new` has to last yet. */
+  #connection: 'none' | 'new' | 'up' = 'none'
   #closing = false
   #backoffMs = BACKOFF_MS.min
   #again: NodeJS.Timeout | undefined
@@ -101,8 +102,8 @@ class Syslog implements AuditSink {
   }
 
   async sync(): Promise<void> {
-    // At the beginning nothing is wrong yet, and the first connection is waited for.
-    if (!this.#isUp && this.#trouble !== undefined)
+    // At the beginning nothing is wrong yet, and the first connection is waited for; a new one later as well.
+    if (this.#connection === 'none' && this.#trouble !== undefined)
       throw new Error(`the syslog server is not connected: ${this.#trouble}`)
     if (this.#waiting.length > 0) await this.#wait(this.#parts.takenMs ?? TAKEN_MS)
   }
@@ -138,6 +139,7 @@ class Syslog implements AuditSink {
     const { host, port, tls } = this.#server
     let lasted: NodeJS.Timeout | undefined
     const opened = () => {
+      this.#connection = 'new'
       const ms = this.#parts.lastsMs ?? LASTS_MS
       lasted = setTimeout(() => this.#up(socket), ms).unref()
     }
@@ -165,7 +167,7 @@ class Syslog implements AuditSink {
   }
 
   #up(socket: Socket): void {
-    this.#isUp = true
+    this.#connection = 'up'
     this.#backoffMs = BACKOFF_MS.min
     if (this.#trouble !== undefined) this.#heard(undefined)
     this.#trouble = undefined
@@ -175,7 +177,7 @@ class Syslog implements AuditSink {
   }
 
   #down(problem: string): void {
-    this.#isUp = false
+    this.#connection = 'none'
     this.#socket = undefined
     clearTimeout(this.#stuck)
     this.#stuck = undefined
@@ -204,7 +206,7 @@ class Syslog implements AuditSink {
   /** As much as the connection takes without keeping it for itself. */
   #give(): void {
     const socket = this.#socket
-    if (socket === undefined || !this.#isUp) return
+    if (socket === undefined || this.#connection !== 'up') return
     for (const each of this.#waiting) {
       if (socket.writableNeedDrain) return
       if (each.given) continue

@@ -190,6 +190,11 @@ describe('what can’t be looked at', () => {
       2,
       'postern: cannot read audit.key: it holds no head',
     ],
+    [
+      ['audit.log', ...KEY, ...HEADS, '--since', '2123-11-15'],
+      64,
+      'postern: --since: write a time that is over',
+    ],
     [['audit.log'], 64, "required option '--key-file <file>' not specified"],
     [[...KEY], 64, "missing required argument 'file'"],
   ])('%j: exit %i', async (args, exit, says) => {

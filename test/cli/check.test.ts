@@ -96,8 +96,10 @@ describe('a file without mistakes', () => {
     expect((await own('console: {admins: [ops], database: postgres}\n')).stdout).toContain(
       'warning: the cluster main has a database postgres, which nobody could reach any more; write another name',
     )
-    expect((await own('console: {may_change_trust: true}\n')).stdout).toContain(
-      'warning: nothing can be changed without console.admins; remove it',
+    expect(
+      (await own('console: {may_change_trust: true}\nstate: {cluster: main}\n')).stdout,
+    ).toContain(
+      'warning: nothing can be changed here without console.admins, but what other gates set counts here, too; where that is not meant, remove it',
     )
     expect((await own('console: {admins: [ops], may_change_trust: true}\n')).stdout).toContain(
       'warning: nothing can be changed without state; remove it',

@@ -34,7 +34,6 @@ it.each<[string, unknown]>([
       database: 'postern',
       admins: new Set(['ops']),
       clusters: new Set(['main']),
-      mayChangeTrust: false,
     },
   ],
   [
@@ -43,7 +42,6 @@ it.each<[string, unknown]>([
       database: 'gate',
       admins: new Set(['a', 'b']),
       clusters: new Set(['main']),
-      mayChangeTrust: true,
     },
   ],
   [`${SECOND}console: {database: ops}`, undefined],
@@ -53,7 +51,6 @@ it.each<[string, unknown]>([
       database: 'postern',
       admins: new Set(['ops']),
       clusters: new Set(['main']),
-      mayChangeTrust: false,
     },
   ],
 ])('%j', (text, own) => {

@@ -103,6 +103,14 @@ it('and nothing that is not there, nor sets it', async () => {
   expect(written).toEqual([])
 })
 
+it('shows what was taken back, and still counts', () => {
+  const { line } = open([], [['shutdown.grace', '7s']])
+  expect(line('shutdown.grace')?.problem).toBe(
+    'taken back, and still in use: two that do not agree',
+  )
+  expect(line('limits.idle_timeout')?.problem).toBeUndefined()
+})
+
 it('holds it against what it knows, and again against what is there when it is written', async () => {
   const { set, held } = open([])
   await set('shutdown.grace', '1s')

@@ -172,13 +172,13 @@ const manyUsers = target(
       ended({ who, beganMs, outcome, counted }, nowMs) {
         const name = nameOf(who)
         const isIn = nowMs < (pass.get(name) ?? 0)
-        if (isIn) return must(counted, 'who came in does not count')
+        if (isIn) must(counted, 'who came in does not count')
         if (!counted) return
+        // Who comes in once more is known for another hour.
+        if (outcome === 'proved') pass.set(name, nowMs + H)
+        if (isIn) return
         must(beganMs >= (until.get(name) ?? 0), 'a guess side by side counts', who)
-        if (outcome === 'proved') {
-          pass.set(name, nowMs + H)
-          until.delete(name)
-        }
+        if (outcome === 'proved') until.delete(name)
         if (outcome !== 'failed') return
         const waitMs = throttle.waitMs(who, nowMs)
         must(waitMs >= S, 'a failure costs no wait', who, waitMs)

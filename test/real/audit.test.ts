@@ -203,6 +203,19 @@ describe('required', () => {
   })
 })
 
+describe('a proof that takes long', () => {
+  it('is ended by a second signal, as one that reads and is not held by anything', async () => {
+    const key = join(await makeDirectory(), 'audit.key')
+    execFileSync('mkfifo', [key])
+    const program = startPostern(['audit', 'verify', '/dev/zero', '--key-file', key])
+    // It can be written when the key is about to be read.
+    await writeFile(key, KEY_TEXT)
+    const ask = setInterval(() => program.child.kill('SIGINT'), 1_100)
+    const ended = await program.ended.finally(() => clearInterval(ask))
+    expect(ended).toMatchObject({ code: 130, signal: null, stderr: '' })
+  })
+})
+
 describe('a place for heads that hangs', () => {
   it('keeps no gate from its end, at the first signal or at a second one', async () => {
     const anchor = join(await makeDirectory(), 'heads')

@@ -275,6 +275,13 @@ describe('chains that are missing', () => {
       'cut',
     ])
     expect((await verify(all.slice(0, 2).join(''), heads.slice(1))).wrong).toEqual(['cut'])
+    // Behind the first one that is here they are asked for, whenever their heads were kept.
+    const old = heads.map((each) => each && { ...each, at: '2023-11-01T00:00:00.000Z' })
+    const since = async (text: string[]) =>
+      (await verify(text.join(''), old, undefined, Date.parse('2023-11-02'))).wrong
+    expect(await since(all.slice(2))).toEqual([])
+    expect(await since(all.slice(0, 4))).toEqual(['cut'])
+    expect(await since(all.toSpliced(2, 2))).toEqual(['removed 0:3', 'cut'])
   })
 })
 

@@ -135,12 +135,27 @@ describe('a syslog server', () => {
     ends.push(() => clearInterval(close))
     sink.write('{}\n')
     await expect.poll(server.came, { timeout: 10_000 }).toBeGreaterThan(2)
-    await expect(sink.sync?.()).rejects.toThrow('the syslog server is not connected')
+    await expect(sink.sync?.()).rejects.toThrow('it closed the connection')
     expect([server.messages, troubles.length]).toEqual([[], new Set(troubles).size])
     expect(troubles).not.toContain(undefined)
     clearInterval(close)
     await expect.poll(() => server.messages, { timeout: 15_000 }).toHaveLength(1)
     expect(troubles.at(-1)).toBeUndefined()
+  })
+
+  it('that ends a connection is waited for once there is the next one, until it has lasted', async () => {
+    const server = await startServer()
+    const { sink, troubles } = open(server.port, undefined, undefined, 500)
+    await expect.poll(() => server.sockets.size).toBe(1)
+    for (const socket of server.sockets) socket.end()
+    const isThere = () => sink.sync?.().then(() => true, String)
+    const seen = async () => [await isThere(), ...troubles]
+    // It is there, and has not lasted yet.
+    await expect.poll(seen, { interval: 1 }).toEqual([true, 'it closed the connection'])
+    sink.write('{}\n')
+    await sink.sync?.()
+    expect(troubles).toEqual(['it closed the connection', undefined])
+    await expect.poll(() => server.messages).toHaveLength(1)
   })
 
   it('that is away at the end: says how many lines are lost', async () => {
