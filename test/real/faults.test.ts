@@ -311,8 +311,6 @@ async function count(name: string, labels?: string): Promise<number> {
 }
 
 async function audited(): Promise<Record<string, unknown>[]> {
-  return (await gate.auditText())
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line))
+  const lines = (await gate.auditText()).split('\n').slice(0, -1)
+  return lines.map((line) => JSON.parse(line))
 }
